@@ -1,6 +1,6 @@
-"""The sweep of a store that has an account: it asks for what has expired, and walks nothing.
+"""The sweep of a store with an account, which it queries instead of walking the store.
 
-It removes what `eviction.sweep` removes, by the same rules.
+It removes the same objects as `eviction.sweep`, by the same rules.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from oci_registry.eviction.sweep import Lifetimes, Sweep, Swept
 
 
 class AccountSweep(Sweep):
-    """Evicts expired objects, as `Sweep` does, which it is while the account is off.
+    """Evicts expired objects, as `Sweep` does, and like `Sweep` while the account is off.
 
     While the account is being built, nothing is evicted: it may lack a manifest that needs a blob. Its
     arguments are *account*, and those of `Sweep`.
@@ -52,7 +52,7 @@ class AccountSweep(Sweep):
         try:
             swept = await self._evict(lifetimes, began)
         except AccountOff:
-            # It has gone meanwhile, which is in the log; the next sweep does the rest.
+            # The account was switched off meanwhile, which is logged; the next sweep does the rest.
             return Swept()
         finally:
             await self._account.flush()
@@ -62,22 +62,22 @@ class AccountSweep(Sweep):
 
     async def _evict(self, lifetimes: Lifetimes, began: float) -> Swept:
         await self._account.ask(set_lifetimes(lifetimes.by_host, lifetimes.otherwise))
-        # To ask is to look: the account learns which manifests another process has used.
+        # The query also checks the store: the account learns which manifests another process has used.
         await self._mark_pinned(began)
-        # The blobs first: without its manifest, the lifetime of a blob would be another.
+        # Blobs first: without its manifest, a blob would have another lifetime.
         blobs, size = await self._evict_blobs(lifetimes, began)
         manifests, tags = await self._evict_manifests(began)
         return Swept(blobs, size, manifests, tags, await self._remove_expired_lists(began))
 
     async def _mark_pinned(self, began: float) -> None:
-        """Tell the account that the pinned manifests, with all that they need, are in use."""
+        """Mark the pinned manifests, with everything that they need, as used in the account."""
         self._seen = await self._pinned_now()
         after: Cursor | None = START
         while after is not None:
             _, after = await self._account.ask(idle_manifests(began, after, self._seen))
 
     async def _mark_new_pins(self, began: float) -> None:
-        # Also those of other processes.
+        # Including pins of other processes.
         await self._pinned_now()
         while self._is_outdated():
             await self._mark_pinned(began)
@@ -92,7 +92,7 @@ class AccountSweep(Sweep):
             idle, after = await self._account.ask(page)
             while idle:
                 if self._is_outdated():
-                    # The account is asked again, for it may be of these.
+                    # The account is queried again, since one of these may be in use now.
                     after = start
                     break
                 removed = await self._remove_unused(idle[: self._batch], began)
@@ -109,7 +109,7 @@ class AccountSweep(Sweep):
             await self._mark_new_pins(began)
             expired, after = await self._account.ask(idle_manifests(began, start, self._seen))
             for manifest in expired:
-                # The tags first: if the sweep ended here, the next one would not find them.
+                # Tags first: if the sweep ended in between, the next one would not find them.
                 if not self._is_in_use(manifest, began):
                     tags += await self._remove_tags_of(manifest)
                     manifests += await self._remove_manifest(manifest, began)
@@ -134,7 +134,7 @@ class AccountSweep(Sweep):
         return [sizes[digest] for digest in removed]
 
     def _is_in_use(self, manifest: IdleManifest, began: float) -> bool:
-        """Whether it has been used, or may have been pinned."""
+        """Whether an object has been used, or may have been pinned, meanwhile."""
         oldest = began - manifest.lifetime
         return self._is_outdated() or self._manifests.used_since(
             manifest.host, manifest.digest, oldest

@@ -5,15 +5,15 @@ from __future__ import annotations
 from attrs import define
 
 PACE = 20.0
-"""Measuring, and evictions that free nothing, take one part in so many of the time of the account, at most."""
+"""Measuring, and evictions that free nothing, take at most one part in this many of the account's time."""
 
 
 @define
 class Attempts:
     """When the next eviction may be attempted, in seconds since the epoch.
 
-    *again*: seconds until another attempt after one that has freed nothing, or `PACE` times as long as that has
-    taken. *short*: whether the latest one has freed less than was needed.
+    *again*: seconds until another attempt after one that has freed nothing, or `PACE` times its
+    duration, if that is longer. *short*: whether the latest one has freed less than was needed.
     """
 
     again: float
@@ -25,10 +25,10 @@ class Attempts:
         return now >= self.not_before
 
     def ended(self, freed: int, need: int, began: float, now: float) -> bool:
-        """Note how many bytes an attempt has *freed*; return whether it is the first that falls short."""
+        """Record the bytes that an attempt has *freed*; return whether it is the first that is not enough."""
         before, self.short = self.short, freed < need
         if self.short:
-            # It has looked at every image, but what is in use may not be so for long.
+            # It has checked every image, but those in use may soon be free.
             seconds = now - began
             self.not_before = now + (seconds if freed else max(self.again, PACE * seconds))
         return self.short and not before

@@ -33,24 +33,24 @@ from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 
 LOOSE_FOR = 60.0
-"""Seconds after which a blob that no manifest names is evicted first: its manifest may be on its way."""
+"""Seconds after which a blob that no manifest names is evicted first: its manifest may still arrive."""
 LOOSE_AT_LEAST = 10.0
 """Seconds after which such a blob is evicted if evicting images is not enough.
 
-When there is little room, images are dropped again and again for lack of a layer. Their other layers, in use
-at each pull, would soon take all the room, and no layer could be stored any more.
+When there is little room, images are removed repeatedly because a layer was not stored. Their other
+layers, which each pull uses, would soon take all the room, and no layer could be stored any more.
 """
 LOOSE_IN_SHARED = 3600.0
-"""As `LOOSE_FOR`, if others write to the store too: an import stores all its blobs before a manifest."""
+"""Like `LOOSE_FOR`, if others write to the store too: an import stores its blobs before manifests."""
 _TURNS = 5
-"""Turns that each image may have in one round: each pull is one, and so is the last."""
+"""The maximum number of turns of an image in one round: one for each counted pull, and the last one."""
 Sizes = tuple[int, int, int]
 """The bytes that the images of each queue need."""
 
 
 @frozen
 class Evicted:
-    """What a round has evicted; *size*: bytes on the disk that are free, or that the registry gave up."""
+    """The result of a round; *size*: bytes that are free on the disk, or that the registry no longer uses."""
 
     images: int = 0
     blobs: int = 0
@@ -59,7 +59,7 @@ class Evicted:
 
 @define
 class _Round:
-    """What has been done in a round."""
+    """The evictions of a round so far."""
 
     images: int = 0
     blobs: int = 0
@@ -70,8 +70,8 @@ class _Round:
 class Evictor:
     """Evicts images of *account*, and blobs that no image needs.
 
-    *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch. *pinned*: knows
-    what is pinned.
+    *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch. *pinned*:
+    the pinned images.
     """
 
     _log = Logger()
@@ -101,17 +101,17 @@ class Evictor:
         self.is_forever: Callable[[str], bool] = lambda _: False
         """Whether the images of a registry are never evicted."""
         self.scarce: Callable[[], Collection[str]] = frozenset
-        """The registries with little left of their rate limits: their images are not evicted on probation."""
+        """The registries with little left of their rate limits, whose images are not evicted on probation."""
         self.newest = NewestTags()
-        """The newest tags of each repository, whose images are evicted when nothing else is left."""
+        """The newest tags of each repository, whose images are evicted last."""
         self.evicted: Callable[[Evicted], None] = lambda _: None
-        """Called with what was evicted, if anything was."""
+        """Called with the result of a round that has evicted something."""
 
     async def free(self, need: int, host: str | None = None) -> Evicted:
         """Free *need* bytes, or as many as can be freed. Never fails.
 
-        *host*: only by evicting images of this registry; what their blobs take counts as free also if
-        images of others keep them. Nothing is evicted while the account is not complete: it may lack a
+        *host*: evict only images of this registry; their blobs count as free even if images of other
+        registries keep them. Nothing is evicted while the account is not complete: it may lack a
         manifest that needs a blob.
         """
         await self._turn.acquire()
@@ -130,7 +130,7 @@ class Evictor:
             if self._account.is_complete:
                 await self._free(need, done, host)
         except AccountOff:
-            # It has gone meanwhile, which is in the log.
+            # The account was switched off meanwhile, which is logged.
             pass
         except StoreError as error:
             self._failed(error)
@@ -143,9 +143,9 @@ class Evictor:
     async def drop_incomplete(self, digests: Sequence[Digest]) -> int:
         """Evict the images that lack one of these blobs; return how many. Never fails.
 
-        For blobs that were served but not stored: a tag should not lead to an image that is not whole. What
-        is pinned or held stays all the same, with what it names: pulls complete it. So does an image of a
-        registry that is offline.
+        For blobs that were served but not stored: a tag should not lead to an incomplete image. Pinned
+        and held images stay nevertheless, with everything that they name: later pulls complete them. So
+        do images of a registry that is offline.
         """
         removed = []
         try:
@@ -180,19 +180,19 @@ class Evictor:
     async def _free_from(
         self, sizes: Sizes, need: int, done: _Round, host: str | None, *, newest: bool
     ) -> Sizes:
-        """Evict from the queues, of these sizes, until everything has had its turns; return the sizes then.
+        """Evict from the queues, of these sizes, until all images have had their turns; return the new sizes.
 
-        *newest*: also what is kept for the newest tags.
+        *newest*: also images that are kept for the newest tags.
         """
         most = _TURNS * (1 + await self._account.ask(count_queued(host, newest=newest)))
         done.idle_turns = 0
-        # After so many turns, the rest is in use or pinned.
+        # After this many turns, the rest is in use or pinned.
         while done.size < need and done.idle_turns <= most:
-            # Each time: a round can take minutes, in which others pin images.
+            # Read each time: a round can take minutes, in which others may pin images.
             pinned = await self._pinned.now()
             asked = heads(self._loose_since(), self.is_forever, pinned, host, newest=newest)
             found = await self._account.ask(asked)
-            # No waiting between these two: what is in use when it is looked at is not in the plan.
+            # Nothing is awaited between these two, so objects in use are not in the plan.
             planned = plan(self._snapshot(found, sizes), need - done.size)
             if not planned:
                 break
@@ -211,12 +211,12 @@ class Evictor:
             await self._carry_out(planned, found, done)
 
     def _loose_since(self, *, last: bool = False) -> float:
-        """Return since when a blob that no manifest names must be unused. *last*: images are not enough."""
+        """Return since when a blob without a manifest must be unused. *last*: images were not enough."""
         now, seconds = self._now(), LOOSE_AT_LEAST if last else LOOSE_FOR
         if not self.compare_first:
             return now - seconds
         compared = self._account.compared
-        # Manifests that others have stored since then may not be known.
+        # Manifests that others have stored since then may be unknown.
         known = now if compared is None else min(now, compared.began)
         return known - seconds if last else min(known - seconds, now - LOOSE_IN_SHARED)
 
@@ -228,7 +228,7 @@ class Evictor:
                 one.size,
                 one.queue,
                 one.pulls,
-                # It is being pulled: evicted now, it would leave what comes to nobody.
+                # It is being pulled: if it were evicted now, its further blobs would belong to no image.
                 one.kept or any(map(self._busy, one.missing)),
                 one.blobs,
                 one.parents,
@@ -271,7 +271,7 @@ class Evictor:
         await self._account.ask(moved)
         blobs = [found.blobs[number] for number in planned.blobs if number not in kept]
         done.size += sum(blob.size for blob in blobs if blob.shared)
-        # A client may have come for one meanwhile: then it is loose, and goes later.
+        # A client may be reading one by now: then it is loose, and is evicted later.
         unused = [
             blob
             for blob in blobs
@@ -289,7 +289,7 @@ class Evictor:
         await self._account.flush()
 
     async def _remove_late_tags(self, removed: Sequence[StoredManifest]) -> None:
-        """Remove tags that were recorded while their manifest was evicted: they lead to nothing."""
+        """Remove tags that were recorded while their manifest was evicted: they name nothing stored."""
         if not removed:
             return
         await self._account.flush()
@@ -302,7 +302,7 @@ class Evictor:
                 await self._tags.delete(host, repository, tag)
 
     async def _remove(self, manifest: StoredManifest, family: Mapping[int, StoredManifest]) -> bool:
-        """Remove a manifest and its tags; return False if it, or one of *family* that names it, is pinned."""
+        """Remove a manifest and its tags; return False if it, or one in *family* that names it, is pinned."""
         for repository, tag in manifest.tags:
             record = await self._tags.peek(manifest.host, repository, tag)
             if self._is_pinned(manifest, family):
@@ -328,7 +328,7 @@ class Evictor:
         return False
 
     async def upcoming(self) -> Snapshot | None:
-        """Return what comes next, without the sizes of the queues; None if the account is not complete.
+        """Return the candidates, without the sizes of the queues; None if the account is not complete.
 
         Raises `AccountOff`, `StoreError`.
         """

@@ -1,4 +1,4 @@
-"""Which replica keeps a bucket below its limit: one holds a claim, and only this one has an account."""
+"""Decides which replica keeps a bucket below its limit: only the holder of a claim has an account."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from oci_registry.account.account import Account
 from oci_registry.storage.interfaces import StoreError
 
 LASTS = 4
-"""Intervals for which it counts as held if it cannot be repeated; others may claim it in the next one."""
+"""Intervals for which a claim counts as held if it cannot be renewed; then others may take it."""
 
 
 class Claim(Protocol):
-    """What only one replica has."""
+    """A claim that only one replica holds at a time."""
 
     def hold(self) -> Deferred[bool]:
-        """Claim it, or keep it; return whether that worked. Fails with `StoreError`."""
+        """Take or renew the claim; return whether that succeeded. Fails with `StoreError`."""
 
     def release(self) -> Deferred[None]:
-        """Give it up. Fails with `StoreError`."""
+        """Release the claim. Fails with `StoreError`."""
 
 
 class Holder:
-    """Starts and stops *account* as the *claim* comes and goes, which is repeated every *interval* seconds."""
+    """Starts and stops *account* with the *claim*, which is renewed every *interval* seconds."""
 
     _log = Logger()
 
@@ -47,11 +47,11 @@ class Holder:
         self._looping.clock = clock
 
     def start(self) -> None:
-        """Claim it now, and again from time to time."""
+        """Take the claim now, and try or renew it at each interval."""
         self._looping.start(self._interval)
 
     async def stop(self) -> None:
-        """Give it up, and close the account."""
+        """Release the claim, and close the account."""
         if self._looping.running:
             self._looping.stop()
         await self._turn.run(lambda: Deferred.fromCoroutine(self._stop()))
@@ -60,7 +60,7 @@ class Holder:
         held = self.is_held
         await self._set(held=False)
         if held:
-            # Otherwise others wait until it is old.
+            # Otherwise others would wait until it expires.
             with suppress(StoreError):
                 await self._claim.release()
 
@@ -74,7 +74,7 @@ class Holder:
         try:
             held = await self._claim.hold()
         except (StoreError, CancelledError):
-            # It is noticed elsewhere that the store fails.
+            # A failing store is noticed elsewhere.
             held = self.is_held and now < self._until
         else:
             self._until = now + LASTS * self._interval

@@ -32,10 +32,10 @@ from oci_registry.streams.flight import SingleFlight
 
 @frozen
 class LimitTimes:
-    """Seconds. *patience*: for which a pull waits for room; *watch*: between two looks at the store;
-    *again*: until another attempt after one that has freed nothing, or `PACE` times as long as that has
-    taken; *recorded*: in which the manifest of a blob that had no room is recorded. *claim*: between
-    two claims of a bucket.
+    """The times of the limit, in seconds. *patience*: how long a pull waits for room; *watch*: between
+    two checks of the store; *again*: until another attempt after one that has freed nothing, or `PACE`
+    times its duration; *recorded*: how long recording the manifest of a blob without room may take;
+    *claim*: between two claims of a bucket.
     """
 
     patience: float = 1.0
@@ -46,13 +46,13 @@ class LimitTimes:
 
 
 RESERVE = 2 * 1024 * 1024
-"""Bytes of the disk that the account holds, so that it works on a full disk."""
+"""Bytes of disk space that the account reserves, so that it works on a full disk."""
 _MISSING = 1000
 """Blobs without room that are remembered."""
 LOW = FRACTIONS.low
 """How full the store is after an eviction, as a part of the limit."""
 HIGH = FRACTIONS.high
-"""How full it is when images are evicted before there is need."""
+"""How full it is when images are evicted in advance."""
 LARGEST = FRACTIONS.largest
 """The largest blob that is stored, as a part of the limit."""
 
@@ -63,8 +63,8 @@ class StoreLimit:
     A blob that finds no room is served without being stored. While the account is not complete, nothing
     is evicted, and all that is on the volume counts as stored.
 
-    *shared*: it is a bucket, which one of several replicas keeps below its limit. The others store what
-    they like, as does this one until its account is complete.
+    *shared*: it is a bucket, which one of several replicas keeps below its limit. The others store
+    without a limit, and so does this one until its account is complete.
     """
 
     _log = Logger()
@@ -92,7 +92,7 @@ class StoreLimit:
         evictor.compare_first = shared
         self._evicting: SingleFlight[str, Evicted] = SingleFlight()
         self._attempts = Attempts(times.again)
-        # Blobs that had no room, and since when.
+        # Blobs that had no room, and the time since when.
         self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
         self._looking: Deferred[object] | None = None
         self._refused_unknown = False
@@ -105,19 +105,19 @@ class StoreLimit:
         metrics.store_reserved_bytes.set_function(lambda: self.use.reserved)
 
     def start(self) -> None:
-        """Look at the store from time to time from now on."""
+        """Check the store periodically from now on."""
         self._watching.start(self._times.watch, now=False)
 
     def tell(self, evicted: Callable[[Evicted], None]) -> None:
-        """Have *evicted* called after each eviction of something."""
+        """Call *evicted* after each round that has evicted something."""
         self._evictor.evicted = evicted
 
     def keep_forever(self, is_forever: Callable[[str], bool]) -> None:
-        """Evict no images of registries of which this is true."""
+        """Never evict images of registries for which this is true."""
         self._evictor.is_forever = is_forever
 
     def promote(self, scarce: Callable[[], Collection[str]]) -> None:
-        """Do not evict images of these registries on probation: little is left of their rate limits."""
+        """Do not evict images of these registries on probation, since little is left of their rate limits."""
         self._evictor.scarce = scarce
 
     def keep_newest(self, newest: NewestTags) -> None:
@@ -137,14 +137,14 @@ class StoreLimit:
         await self._evicting.stop()
         await self.upstreams.stop()
 
-    # -- what people ask
+    # -- for operators
 
     @property
     def evictor(self) -> Evictor:
         """What evicts images."""
         return self._evictor
 
-    # -- what a download asks
+    # -- for downloads
 
     def reserve(
         self, digest: Digest, size: int | None, namespace: str = ""
@@ -204,10 +204,10 @@ class StoreLimit:
         return self._take(want)
 
     async def _make_room(self, want: int) -> None:
-        """Evict images for *want* bytes; return after a while even if that goes on."""
+        """Evict images for *want* bytes; return after a while even if the eviction is still running."""
         until = self._clock.seconds() + self._times.patience
         for _ in range(2):
-            # The first eviction may have been under way for a blob that needs less.
+            # A running eviction may have been for a blob that needs less.
             left = until - self._clock.seconds()
             evicting = self._evict(want) if self.use.room() < want and left > 0 else None
             if evicting is not None:
@@ -223,7 +223,8 @@ class StoreLimit:
 
         def release() -> None:
             if held:
-                # What was stored is in the account after this, and is not counted twice for long.
+                # After this, stored blobs are in the account, so they are counted twice only for a
+                # short time.
                 self._account.flush().addBoth(flushed, held.pop())
 
         return release
@@ -258,7 +259,7 @@ class StoreLimit:
     async def _drop_incomplete(self) -> None:
         """Evict images without the blobs that were not stored; manifests may be recorded a little later."""
         if self._account.state is None:
-            # They are known again when the account is.
+            # They are known again when the account is complete.
             return
         missing = dict(self._missing)
         count = await self._evictor.drop_incomplete(list(missing))
@@ -275,14 +276,14 @@ class StoreLimit:
             )
 
     def _evict(self, want: int, at_least: int = 0) -> Deferred[Evicted] | None:
-        """Evict down to the low watermark less *want* bytes; None while an earlier attempt has just failed."""
+        """Evict down to the low watermark minus *want* bytes; None shortly after a failed attempt."""
         if not self._attempts.may_begin(self._clock.seconds()):
             return None
 
         async def evict() -> Evicted:
             most = max(at_least, want - self.use.room(LOW))
             if isinf(most):
-                # The account is off, as it may be on a full disk: it is not known what is stored.
+                # The account is off, as on a full disk: it is unknown what is stored.
                 return Evicted()
             need = int(most)
             began = self._clock.seconds()
@@ -314,7 +315,7 @@ class StoreLimit:
             )
 
     def _failed(self, failure: Failure) -> Evicted:
-        # It is cancelled when the daemon stops.
+        # The eviction is cancelled when the daemon stops.
         if not failure.check(CancelledError):
             self._metrics.error("eviction")
             self._log.failure("the eviction failed", failure)

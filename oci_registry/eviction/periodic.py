@@ -17,10 +17,10 @@ from oci_registry.streams.waiters import Waiters
 
 @frozen
 class SweepStatus:
-    """The latest sweep, or the one that runs: it *began* then (seconds since the epoch).
+    """The running or latest sweep; *began*: its start, in seconds since the epoch.
 
     *interval*: seconds between two sweeps; *seconds*: how long the last one took; *error*: why it failed.
-    None: there was none yet.
+    None if there was none yet.
     """
 
     interval: float
@@ -52,7 +52,7 @@ class PeriodicSweep:
         self._running: Deferred[object] | None = None
         self._events = events
         self.status = SweepStatus(interval)
-        """What is known of the sweeps so far."""
+        """The state of the sweeps so far."""
         self._waiting: Waiters[None] = Waiters()
 
     def start(self) -> None:

@@ -1,8 +1,8 @@
-"""Which images are pinned: never evicted, neither for the size of the store nor for their age.
+"""Which images are pinned: never evicted, neither because of the size of the store nor because of their age.
 
-There are two kinds of pins: patterns of the upstreams, and those of the operator. What a tag is held at counts
-as pinned too. An image is pinned by its tags, and then by whatever leads to it: what a pinned index names stays
-too.
+There are two kinds of pins: patterns of the upstreams, and those of the operator. A manifest that a tag
+is held at also counts as pinned. An image is pinned by its tags, or by a pinned manifest that names it:
+the images in a pinned index stay too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from oci_registry.storage.pins import Pins
 
 @frozen
 class PinPatterns:
-    """The patterns of each registry; *otherwise*: those of every registry that has no entry."""
+    """The patterns of each registry; *otherwise*: those of registries without an entry."""
 
     by_host: Mapping[str, Sequence[ImagePattern]] = {}
     otherwise: Sequence[ImagePattern] = ()
@@ -37,9 +37,9 @@ class PinPatterns:
 
 
 class Pinned:
-    """What is pinned at one moment. It does not change, and can be used in any thread.
+    """The pins at one moment. It does not change, and can be used in any thread.
 
-    *held*: what tags are held at, by registry and digest.
+    *held*: the manifests that tags are held at, by registry and digest.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Pinned:
 
 
 class PinnedImages:
-    """Knows what is pinned, by patterns, by *pins* of the operator, and by *holds* of tags.
+    """Collects the pins: patterns, the operator's *pins*, and the *holds* of tags.
 
-    What is pinned here while something is being removed counts if the same *pins* and *holds* are used.
+    A pin that is set while images are being removed counts, if it is set in the same *pins* and *holds*.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class PinnedImages:
         return any(self._patterns.pattern_of(host, *tag) is not None for tag in tags)
 
     async def now(self) -> Pinned:
-        """Return what is pinned. Raises `StoreError`: then nothing may be evicted."""
+        """Return the current pins. Raises `StoreError`: then nothing may be evicted."""
         await self.pins.all()
         if self._holds is not None and not self._holds.loaded:
             await self._holds.load()
         return self.latest()
 
     def latest(self) -> Pinned:
-        """Return what is pinned, as far as it is known without a look into the store.
+        """Return the pins, as far as they are known without a look-up in the store.
 
         This is the same object as before if nothing has changed.
         """

@@ -7,11 +7,11 @@ remembered (a ghost) and goes straight to the main queue if it comes back.
 
 Two biases. An image whose upstream has little left of its rate limit goes to the main queue instead of being
 evicted on probation. An image with one of the newest tags of its repository goes to a queue of its own instead
-of being evicted, and that one is used when nothing else is left to evict.
+of being evicted, from which images are evicted when nothing else is left.
 
-A blob goes when the last image that needs it does. A manifest that names others, such as an index, has no
-turn of its own while one of them is stored, and goes with the first of them: whatever manifest stays, stays
-as complete as it was.
+A blob is evicted with the last image that needs it. A manifest that names others, such as an index, has
+no turn of its own while one of them is stored, and is evicted with the first of them: a manifest that
+stays is as complete as before.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from attrs import define, field, frozen
 from oci_registry.account.nouns import MAIN, NEWEST, PROBATION
 
 SHARE = 0.1
-"""The part of the space that images on probation may have before they are evicted first."""
+"""The part of the space that images on probation may take before they are evicted first."""
 
 
 @frozen
 class Image:
     """A stored manifest. *size* is in bytes on the disk.
 
-    *pulls*: how often it was pulled since it was queued, three at most. *kept*: it is pinned, or cannot be
-    judged. *blobs*: the stored blobs that it names. *parents*: the stored manifests of its registry that name
-    it. *is_parent*: it names such a manifest itself. *newest*: a repository that has it under one of its
-    newest tags, if these are kept. *scarce*: its upstream has little left of its rate limit.
+    *pulls*: how often it was pulled since it was queued, three at most. *kept*: it is pinned, or not
+    enough is known of it. *blobs*: the stored blobs that it names. *parents*: the stored manifests of
+    its registry that name it. *is_parent*: it names such a manifest itself. *newest*: a repository that
+    has it under one of its newest tags, if these are kept. *scarce*: its upstream has little left of
+    its rate limit.
     """
 
     number: int
@@ -61,11 +62,11 @@ class Blob:
 
 @frozen
 class Snapshot:
-    """What may be evicted: the heads of the queues, in their order, and all that belongs to them.
+    """The candidates for an eviction: the heads of the queues, in order, with their manifests and blobs.
 
     *images* has the queued ones and their ancestors, *blobs* those of all of them, and the loose ones.
     *loose*: blobs that no manifest names, the least recently used first. *sizes*: the bytes that the
-    images of each queue need, shared ones counted each time. *newest*: has none unless nothing else is left.
+    images of each queue need, shared ones counted each time. *newest*: empty unless nothing else is left.
     """
 
     images: Mapping[int, Image]
@@ -79,7 +80,7 @@ class Snapshot:
 
 @frozen
 class Plan:
-    """What to do.
+    """The actions that free the space.
 
     *images*, *blobs*: what to evict, in this order. *ghosts*: the images among them that were on probation.
     *moves*: images that go to the end of a queue, with the pulls that are left: number, queue, pulls.
@@ -107,8 +108,8 @@ class Plan:
 def plan(snapshot: Snapshot, need: int) -> Plan:
     """Return how to free *need* bytes, or as many as can be freed from the snapshot.
 
-    Each image has one turn. If less is freed, carry the plan out and make another one from what is then at
-    the heads of the queues.
+    Each image has one turn. If less is freed, carry the plan out and make another one from the new
+    heads of the queues.
     """
     planning = _Planning(snapshot)
     for number in snapshot.loose:
@@ -139,7 +140,7 @@ class _Planning:
         self._sizes = list(self.snapshot.sizes)
 
     def take_turn(self) -> bool:
-        """Evict or move the image whose turn it is; return whether there was one."""
+        """Evict or move the next image; return whether there was one."""
         queue = self._next_queue()
         if not queue:
             return False
@@ -164,7 +165,7 @@ class _Planning:
         return True
 
     def _next_queue(self) -> deque[int]:
-        """Return the queue whose turn it is, an empty one if all are."""
+        """Return the queue that is next; an empty one if all are empty."""
         probation, main, newest = self._queues
         crowded = self._sizes[PROBATION] > SHARE * sum(self._sizes)
         if probation and (crowded or not main):
@@ -172,7 +173,7 @@ class _Planning:
         return main or newest
 
     def _group(self, image: Image) -> list[Image] | None:
-        """Return an image and all that names it; None if any of that must stay."""
+        """Return an image and all manifests that name it; None if one of them must stay."""
         group: dict[int, Image] = {}
         waiting = [image.number]
         while waiting:
@@ -232,7 +233,7 @@ class _Planning:
             tuple(self._evicted),
             tuple(self._blobs),
             frozenset(n for n, image in self._evicted.items() if image.queue == PROBATION),
-            # A later image may have taken one with it that was moved before.
+            # A later image may have evicted an ancestor that was moved before.
             tuple(
                 move
                 for move in self._moves
@@ -245,5 +246,5 @@ class _Planning:
 
 
 def _newest_of(group: Iterable[Image]) -> int | None:
-    """Return a repository that has one of these images under one of its newest tags."""
+    """Return a repository with one of these images under one of its newest tags."""
     return next((image.newest for image in group if image.newest is not None), None)

@@ -1,4 +1,4 @@
-"""How a store stands to its limits, and what is evicted next: for people, nothing is changed."""
+"""The size of a store and its limits, and what is evicted next; for operators, changes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Standing:
 
 
 def standing(limit: StoreLimit, space: Space | None) -> Standing:
-    """Return how a store stands to a limit; *space*: that of the volume, None if it is not known."""
+    """Return the size and the limits of a store; *space*: that of the volume, None if it is not known."""
     stored, most, min_free = limit.use.see(space)
     return Standing(stored, most, None if most is None else int(most * LOW), min_free)
 
@@ -36,8 +36,9 @@ def standing(limit: StoreLimit, space: Space | None) -> Standing:
 async def next_victim(account: Account, limit: StoreLimit) -> Victim | None:
     """Return what would be evicted first if room were needed.
 
-    None without a limit, and if that is not known: the account is not complete, or all that is at the heads
-    of the queues is in use, is pinned, or has further turns. Raises `AccountOff`, `StoreError`.
+    None without a limit, and if it is not known: the account is not complete, or all images at the
+    heads of the queues are in use, are pinned, or have further turns. Raises `AccountOff`,
+    `StoreError`.
     """
     snapshot = await limit.evictor.upcoming() if limit.use.is_limited else None
     if snapshot is None:
@@ -47,9 +48,9 @@ async def next_victim(account: Account, limit: StoreLimit) -> Victim | None:
 
 
 def estimated(snapshot: Snapshot, lengths: Mapping[int, int]) -> Snapshot:
-    """Return the same with the sizes that queues of so many images have if all are like those in it.
+    """Return the same with estimated sizes of the queues, from the average size of the images in it.
 
-    To add up the sizes takes a second in a large store.
+    Adding up the sizes would take a second in a large store.
     """
 
     def size(image: Image) -> int:

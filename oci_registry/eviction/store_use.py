@@ -1,4 +1,4 @@
-"""How much the store takes, and may take."""
+"""How much the store takes and may take, in bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oci_registry.spec.sizes import Size
 from oci_registry.storage.interfaces import IDriver, Space, StoreError
 
 MARGIN = 1024 * 1024
-"""Bytes below the limit that small records, and the log of the account, may take between two looks."""
+"""Bytes below the limit that are left for small records, and the account's log, between two checks."""
 
 
 @frozen
@@ -24,7 +24,7 @@ class Limits:
 
 
 class StoreUse:
-    """Knows how many bytes the store of *account* takes, and how many it may take within *limits*.
+    """Computes how many bytes the store of *account* takes, and how many it may take within *limits*.
 
     While the account is not complete, all that is on the volume counts as stored. *shared*: it is a bucket.
     """
@@ -53,7 +53,7 @@ class StoreUse:
         return self._limits != Limits()
 
     def see(self, space: Space | None) -> tuple[int | None, int | None, int | None]:
-        """Return how many bytes are stored, how many may be, and how many stay free on the volume.
+        """Return how many bytes are stored, how many may be, and how many must stay free on the volume.
 
         None: not known, or not limited. *space*: that of the volume, None if it is not known.
         """
@@ -80,11 +80,11 @@ class StoreUse:
         return state.sums.disk + (0 if self._shared else state.file_size)
 
     def _most_stored(self) -> float:
-        """Return how many bytes the store takes at most: all that the volume has, if it is not known."""
+        """Return an upper bound of the stored bytes: all used bytes of the volume, if it is not known."""
         if self._account.is_complete:
             return self.stored()
         if self._account.is_off or self._space is None:
-            # If another process has the account, it does not learn what is stored here.
+            # If another process has the account, it does not include what is stored here.
             return float("inf")
         return self._space.size - self._space.free
 
@@ -95,13 +95,13 @@ class StoreUse:
         if cap is not None:
             rooms.append(cap * part - MARGIN - self._most_stored() - self.reserved)
         if free is not None and self._space is not None:
-            # What is reserved may have been written in part: then it is counted twice.
+            # Reserved bytes that are already written are counted twice.
             stays = free.of(self._space.size) / part
             rooms.append(self._space.free - stays - self.reserved)
         return min(rooms)
 
     async def measure(self) -> None:
-        """Find out how much space the volume has."""
+        """Measure the space of the volume."""
         if (
             self._limits.free is not None
             or (self._limits.most and self._limits.most.share)

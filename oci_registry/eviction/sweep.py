@@ -3,7 +3,7 @@
 Each registry has its own lifetime. A manifest is kept while it is used, or while another manifest of
 its registry that is kept refers to it. A blob is kept while it is used or being read, or while a
 manifest that is kept refers to it in any way. A list of referrers is kept while it is used. A blob that
-no manifest refers to has the longest of all lifetimes. What is pinned counts as used by each sweep.
+no manifest refers to has the longest of all lifetimes. Pinned objects count as used at each sweep.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Key = tuple[str, Digest]
 
 
 class Lifetimes:
-    """How many seconds an unused object of each registry is kept."""
+    """The lifetimes of unused objects of each registry, in seconds."""
 
     def __init__(self, by_host: dict[str, float], otherwise: float) -> None:
         self.by_host = by_host
@@ -44,7 +44,7 @@ class Lifetimes:
 
 @frozen
 class Swept:
-    """What a sweep has evicted; *size* is that of the blobs, in bytes."""
+    """The result of a sweep; *size* is that of the evicted blobs, in bytes."""
 
     blobs: int = 0
     size: int = 0
@@ -67,8 +67,8 @@ class Sweep:
 
     *begin*: prepares the store, given the oldest use that matters, and returns whether this process is
     to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
-    *totals*: is corrected by each pass. *batch*: the number of blobs that are removed at once. *upkeep*: of
-    tags that are held, and of their histories. *pinned*: knows what is pinned; None: nothing is.
+    *totals*: are corrected by each pass. *batch*: the number of blobs that are removed at once.
+    *upkeep*: that of held tags and of histories. *pinned*: the pinned images; None: there are none.
     """
 
     _log = Logger()
@@ -103,7 +103,7 @@ class Sweep:
         self._upkeep = upkeep
         self._pinned = pinned
         self._seen = Pinned()
-        """What is pinned, as far as this pass goes by it."""
+        """The pins that this pass uses."""
 
     def follow(self, lifetimes: Lifetimes) -> None:
         """Use other lifetimes, from the next sweep on."""
@@ -114,7 +114,7 @@ class Sweep:
         return self._next_lifetimes.of(host)
 
     def is_forever(self, host: str) -> bool:
-        """Whether objects of a registry are kept for ever, since they could not be had again."""
+        """Whether objects of a registry are kept for ever, since they could not be fetched again."""
         return math.isinf(self._next_lifetimes.of(host))
 
     async def run(self) -> Swept:
@@ -142,7 +142,7 @@ class Sweep:
             for key, size in expired.items()
             if not self._manifests.used_since(*key, began)
         }
-        # The tags first: if the sweep ended after the manifests, the next one would not find them.
+        # Tags first: if the sweep ended after the manifests, the next one would not find them.
         tags = await self._remove_tags(unused, began) if unused else 0
         manifests = await self._remove_manifests(unused, began)
         referrers = await self._remove_referrers(began)
@@ -189,13 +189,13 @@ class Sweep:
         return Pinned() if self._pinned is None else await self._pinned.now()
 
     def _is_outdated(self) -> bool:
-        """Whether something has been pinned or unpinned since this pass looked."""
+        """Whether the pins have changed since this pass read them."""
         return self._pinned is not None and self._pinned.latest() is not self._seen
 
     async def _keep_new_pins(
         self, expired: dict[_Key, int], idle: dict[Digest, _Idle], began: float
     ) -> None:
-        """Keep what has been pinned since this pass looked, with all that it needs."""
+        """Keep images that were pinned since this pass read the pins, with everything that they need."""
         while self._is_outdated():
             self._seen = await self._pinned_now()
             kept: dict[_Key, float] = {}
@@ -231,11 +231,11 @@ class Sweep:
     async def _keep_referenced(
         self, kept: dict[_Key, float], expired: dict[_Key, int], idle: dict[Digest, _Idle]
     ) -> None:
-        """Count everything that a kept manifest refers to as used when the manifest was."""
+        """Count everything that a kept manifest refers to as used at the same time as the manifest."""
         waiting = list(kept.items())
         while waiting:
             (host, digest), used = waiting.pop()
-            # The digest may be of a manifest or of a blob: the store knows that better than the manifest.
+            # The digest may be that of a manifest or of a blob: only the store knows.
             for named in await self._manifests.names(host, digest):
                 if (host, named) in expired:
                     del expired[host, named]
@@ -258,7 +258,7 @@ class Sweep:
         old = [digest for digest, blob in idle.items() if self._is_too_old(blob, began)]
         while old:
             batch, old = old[: self._batch], old[self._batch :]
-            # Checked as late as possible: one may have been used or pinned while others were removed.
+            # Checked as late as possible: a blob may have been used or pinned while others were removed.
             await self._pinned_now()
             await self._keep_new_pins(expired, idle, began)
             unused = [

@@ -1,4 +1,4 @@
-"""What the sweep does about tags: it keeps what they are held at, and removes old histories."""
+"""The sweep's work on tags: it keeps the manifests that they are held at, and removes old histories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _USED = 3600.0
 
 
 class TagUpkeep:
-    """Counts the manifests of held tags as used, and removes histories of tags that are gone for long."""
+    """Counts the manifests of held tags as used, and removes histories of tags that were removed long ago."""
 
     _log = Logger()
 
@@ -25,14 +25,14 @@ class TagUpkeep:
         self._searched = 0.0
 
     async def before(self, now: float, shortest: float) -> None:
-        """A sweep begins; *shortest*: the shortest lifetime in seconds. Raises `StoreError`."""
+        """Prepare a sweep; *shortest*: the shortest lifetime in seconds. Raises `StoreError`."""
         await self._holds.load()
         for host, digest in list(self._holds.manifests()):
             if not self._manifests.used_since(host, digest, now - min(_USED, shortest / 2)):
                 self._manifests.needed(host, digest, now)
 
     async def after(self, now: float) -> None:
-        """A sweep has ended. Raises `StoreError`."""
+        """Finish a sweep. Raises `StoreError`."""
         if not 0 <= now - self._searched < DAY:
             self._searched = now
             removed = await self._histories.expire(

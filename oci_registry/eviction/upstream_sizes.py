@@ -27,8 +27,8 @@ from oci_registry.streams.flight import SingleFlight
 
 @frozen
 class Fractions:
-    """Parts of a limit: how full it is after an eviction (*low*), and before one that nobody waits for
-    (*high*); *largest*: of the largest blob that is stored.
+    """Fractions of a limit: how full it is after an eviction (*low*), and before one in advance
+    (*high*); *largest*: that of the largest blob that is stored.
     """
 
     low: float = 0.95
@@ -41,10 +41,10 @@ FRACTIONS = Fractions()
 
 @define
 class _Upstream:
-    """What is known of one upstream, in bytes.
+    """The size of one upstream, in bytes.
 
-    *used*: as measured; None before that. *since*: stored since then, at most. *reserved*: for blobs that
-    are being downloaded. *sums*: of the whole store when it was measured.
+    *used*: the measured size; None before that. *since*: an upper bound of what was stored since then.
+    *reserved*: for blobs that are being downloaded. *sums*: those of the whole store when it was measured.
     """
 
     cap: int
@@ -61,11 +61,11 @@ class _Upstream:
 
 
 class UpstreamSizes:
-    """Keeps the images of upstreams below the limits that they have.
+    """Keeps the images of each upstream below its limit.
 
     The size of an upstream is that of its manifests, and of all blobs that they name; a blob that several
-    upstreams need counts for each. *patience*: seconds for which a pull waits for room; *again*: until
-    another attempt after one that has freed nothing, or `PACE` times as long as that has taken.
+    upstreams need counts for each. *patience*: seconds for which a pull waits for room; *again*:
+    seconds until another attempt after one that has freed nothing, or `PACE` times its duration.
     """
 
     _log = Logger()
@@ -107,7 +107,7 @@ class UpstreamSizes:
         await self._evicting.stop()
 
     async def reserve(self, host: str, want: int) -> Callable[[], None]:
-        """Reserve *want* bytes for a blob; return what gives them back. Raises `NoRoom`."""
+        """Reserve *want* bytes for a blob; return a function that releases them. Raises `NoRoom`."""
         upstream = self._upstreams.get(host)
         if upstream is None:
             return _nothing
@@ -142,7 +142,7 @@ class UpstreamSizes:
                     await self._evict(host, upstream, want).addTimeout(left, self._clock)
 
     async def look(self) -> None:
-        """Measure what has changed, and evict ahead of need."""
+        """Measure upstreams that have changed, and evict in advance."""
         for host, upstream in list(self._upstreams.items()):
             state = self._account.state
             if state is None or not self._account.is_complete:
@@ -161,7 +161,7 @@ class UpstreamSizes:
         try:
             used = await self._account.ask(registry_size(host))
         except AccountOff:
-            # It has gone meanwhile, which is in the log.
+            # The account was switched off meanwhile, which is logged.
             return
         upstream.used = used
         upstream.since -= before
@@ -172,11 +172,11 @@ class UpstreamSizes:
             self._metrics.upstream_store_bytes.labels(host).set(used)
 
     def _evict(self, host: str, upstream: _Upstream, want: int) -> Deferred[Evicted]:
-        """Evict down to the low watermark less *want* bytes."""
+        """Evict down to the low watermark minus *want* bytes."""
 
         async def evict() -> Evicted:
             if upstream.since:
-                # What seems to be stored may have been given up.
+                # Blobs that count as stored may have been given up.
                 await self._measure(host, upstream)
             need = int(want - upstream.room(FRACTIONS.low))
             if need <= 0:
@@ -208,7 +208,7 @@ class UpstreamSizes:
             )
 
     def _failed(self, failure: Failure) -> Evicted:
-        # It is cancelled when the daemon stops.
+        # The eviction is cancelled when the daemon stops.
         if not failure.check(CancelledError):
             self._metrics.error("eviction")
             self._log.failure("the eviction failed", failure)
@@ -216,4 +216,4 @@ class UpstreamSizes:
 
 
 def _nothing() -> None:
-    """Give nothing back."""
+    """Release nothing."""
