@@ -1,4 +1,4 @@
-"""Checks of single objects: whether their bytes are what their keys say."""
+"""Checks of single objects: whether their bytes match their keys."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from oci_registry.streams.parsing import LARGE, ManifestReader
 from oci_registry.streams.threads import RunInThread
 
 Spend = Callable[[int], Awaitable[object]]
-"""Pauses after so many bytes."""
+"""Called after each read with the number of bytes; pauses as needed."""
 SETTLING = 600.0
-"""Seconds after which a file of another program is taken to be complete."""
+"""Seconds after which a file of another program counts as complete."""
 _LARGEST = {
     Kind.MANIFEST: MAX_MANIFEST_SIZE + 1024,
     Kind.TAG: 4096,

@@ -1,4 +1,4 @@
-"""What is done about corrupt objects: they are taken out of service, and stored again where possible."""
+"""Takes corrupt objects out of service, and stores them again if possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oci_registry.storage.tags import TagStore
 
 
 class NoMender:
-    """Knows nothing, and gets nothing: there is no daemon."""
+    """A mender without a daemon: it knows no images and fetches nothing."""
 
     async def images(self, subject: Subject) -> tuple[str, ...]:
         """Return none."""
@@ -41,7 +41,7 @@ class Stores:
 class Healing:
     """Takes corrupt objects of *stores* out of service. *quarantine*: None if they are removed.
 
-    What cannot be read is never removed: it may be right.
+    Unreadable objects are never removed, since they may be right.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Healing:
         self._mender = mender or NoMender()
 
     async def heal(self, checked: Checked, *, fetch: bool) -> Fault:
-        """Take an object out of service, and store it again; return what became of it.
+        """Take an object out of service, and store it again; return the outcome.
 
         *fetch*: whether it may be fetched from its registry. Errors of the store are in the `Fault`.
         """
@@ -61,7 +61,8 @@ class Healing:
         problem: str | None = None
         images: tuple[str, ...] = ()
         if subject.kind is not Kind.BLOB:
-            # Without it, the account may not know. It is checked whenever it is read, so there is time.
+            # The account may not be complete without this. The manifest is verified at each read, so
+            # there is time.
             images = await self._mender.images(subject)
         try:
             outcome = await self._take_out(checked)
@@ -91,17 +92,17 @@ class Healing:
         subject, found, target = checked.subject, checked.inspected, None
         stores = self._stores
         if subject.kind is Kind.BLOB and subject.digest is not None:
-            # At once: making room in the quarantine takes time.
+            # At once, since making room in the quarantine takes time.
             stores.blobs.suspend(subject.digest)
         try:
             if self._quarantine is not None:
                 target = await self._quarantine.admit(subject.key, checked.info.size)
         except StoreError:
-            # Nothing may be there to be made room in; then it is removed, unless nobody could read it.
+            # The quarantine may have no room; then the object is removed, unless it is unreadable.
             if checked.unreadable:
                 raise
         if checked.unreadable and target is None:
-            # It may be right, and only the disk or its permissions wrong.
+            # The object may be right, and only the disk or its permissions may be wrong.
             raise StoreError(
                 "what cannot be read is not removed"
                 if self._quarantine is None
@@ -118,7 +119,7 @@ class Healing:
         return Outcome.REMOVED if target is None else Outcome.QUARANTINED
 
     async def _restore(self, subject: Subject) -> bool:
-        """Store from memory what was taken out of service, or forget that it was stored."""
+        """Store an object again from memory, or else forget that it was stored."""
         try:
             match subject.kind:
                 case Kind.MANIFEST:
@@ -128,10 +129,10 @@ class Healing:
                 case Kind.REFERRERS:
                     names = str(subject.host), str(subject.repository)
                     assert subject.digest is not None
-                    # What is there now, another process has just stored.
+                    # Another process has just stored the object that is there now.
                     self._stores.referrers.drop(*names, subject.digest)
         except StoreError:
-            # Content that is missing is fetched when it is next requested.
+            # Missing content is fetched at the next request.
             pass
         return False
 
@@ -147,7 +148,7 @@ class Healing:
         names = str(subject.host), str(subject.repository), str(subject.tag)
         record = self._stores.tags.recall(*names)
         if record is None or await self._stores.driver.stat(subject.key) is not None:
-            # What is there now, another process has just stored.
+            # Another process has just stored the object that is there now.
             self._stores.tags.drop(*names)
             return False
         await self._stores.tags.put(*names, record)

@@ -16,7 +16,7 @@ _SHARE = 100
 
 @frozen
 class ScrubLimits:
-    """What tests replace. *piece*, *piece_of_bucket*: bytes that are read at once."""
+    """The limits of a scrub. *piece*, *piece_of_bucket*: bytes that are read at once."""
 
     times: ScrubTimes = Factory(ScrubTimes)
     one_pass: PassLimits = Factory(PassLimits)

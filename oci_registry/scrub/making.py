@@ -30,7 +30,7 @@ def make_scrub(
     mender: Mender,
     limits: ScrubLimits,
 ) -> Scrub:
-    """Make the scrub. *hashing*: the threads in which blobs are hashed. *mender*: gets content again."""
+    """Make the scrub. *hashing*: the threads in which blobs are hashed. *mender*: fetches content again."""
     limits = limits.of(settings)
     now = reactor.seconds
     checker = Checker(stores.driver, hashing, reader, now, limits.piece)

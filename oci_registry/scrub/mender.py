@@ -1,4 +1,4 @@
-"""Gets corrupt content again, from the registries that the account or memory names."""
+"""Fetches corrupt content again, from registries that the account or memory names."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from oci_registry.upstream.table import Target, UpstreamTable
 T = TypeVar("T")
 
 NAMED = 5
-"""Images that are named at most."""
+"""The maximum number of images that are named."""
 _ATTEMPTS = 3
-"""Repositories that are asked for one object."""
+"""The maximum number of repositories that are asked for one object."""
 _LONGEST = 3600.0
-"""Seconds for which a pass waits for one object; the download goes on."""
+"""Seconds that a pass waits for one object; the download continues after that."""
 
 
 class OriginMender:
-    """Asks the repositories whose tags need an object, or where clients have pulled it lately.
+    """Fetches an object from the repositories whose tags need it, or where clients have pulled it recently.
 
     *account*: None for a bucket.
     """
@@ -66,7 +66,7 @@ class OriginMender:
         return (*names[:NAMED], *([f"{more} more"] if more > 0 else []))
 
     async def fetch(self, subject: Subject) -> bool:
-        """Get an object from a repository again; return whether it is stored."""
+        """Fetch an object again from a repository; return whether it is stored."""
         if subject.digest is None:
             return False
         found = [(each.host, each.repository) for each in await self._origins(subject)]

@@ -1,4 +1,4 @@
-"""What a scrub looks at, finds and reports."""
+"""Types of a scrub: objects, findings, progress and reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Kind(Enum):
 
 
 class Outcome(Enum):
-    """What became of a corrupt object."""
+    """The outcome for a corrupt object."""
 
     QUARANTINED = "moved to the quarantine"
     REMOVED = "removed"
@@ -55,7 +55,7 @@ class Subject:
 
     @classmethod
     def at(cls, key: str) -> Subject | None:
-        """Return what belongs at a key; None if it is nothing that is checked."""
+        """Return the object that belongs at a key; None if the scrub does not check such objects."""
         blob = parse_blob_key(key)
         if blob is not None:
             return cls(key, Kind.BLOB, blob)
@@ -102,7 +102,7 @@ class Fault:
 
 @frozen
 class Counts:
-    """What a pass has done so far; *size*: the bytes that were read."""
+    """The counts of a pass so far; *size*: the bytes that were read."""
 
     objects: int = 0
     blobs: int = 0
@@ -117,10 +117,10 @@ class Counts:
 
 @frozen
 class Progress:
-    """How far a pass is. It can be stored, and another process can go on with it.
+    """The progress of a pass. It can be stored, and another process can continue from it.
 
     *began*, *updated*, *ended*: seconds since the epoch; *ended* is 0 until the pass has ended. *after*: the
-    key of the last object that was checked. *owner*: the process that works on it; empty if none does.
+    key of the last object that was checked. *owner*: the process that runs the pass; empty if none does.
     """
 
     began: float
@@ -153,23 +153,23 @@ class Progress:
 
 
 class Report(Protocol):
-    """Gets what a pass finds, as it finds it."""
+    """Receives the findings of a pass as they occur."""
 
     def checked(self, kind: Kind, size: int) -> None:
         """An object of *size* bytes was read."""
 
     def found(self, fault: Fault) -> None:
-        """An object is corrupt, and this became of it."""
+        """An object is corrupt; *fault* has the outcome."""
 
     def incomplete(self, problem: str) -> None:
         """Some objects could not be listed, and so were not checked."""
 
 
 class Mender(Protocol):
-    """Knows what needs an object, and gets it again."""
+    """Finds the images that need an object, and fetches it again."""
 
     async def images(self, subject: Subject) -> tuple[str, ...]:
         """Return some of the images that need an object. Never fails."""
 
     async def fetch(self, subject: Subject) -> bool:
-        """Get an object from its registry again, if that is known; return whether it is stored."""
+        """Fetch an object again from its registry, if that is known; return whether it is stored."""

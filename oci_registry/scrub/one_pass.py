@@ -20,10 +20,11 @@ Save = Callable[[Progress], Awaitable[object]]
 
 @frozen
 class PassLimits:
-    """*saving*: seconds after which the progress is stored. *fetched*: objects that are fetched again at most.
+    """Limits of a pass. *saving*: seconds after which the progress is stored. *fetched*: the most
+    refetched objects.
 
-    *unreadable*: so many unreadable objects in a row are left where they are, if the store works at all.
-    *probed*: so many other objects are read to find that out, of at most *probe* bytes each.
+    *unreadable*: after this many unreadable objects in a row, others are read to see whether the store
+    works at all. *probed*: how many of these, of at most *probe* bytes each.
     """
 
     saving: float = 30.0
@@ -34,15 +35,14 @@ class PassLimits:
 
 
 class StoreBroken(StoreError):
-    """Several objects in a row cannot be read, nor can others: nothing is done about them."""
+    """Several objects in a row cannot be read, and neither can others: nothing is done about them."""
 
 
 class Pass:
     """Goes over the blobs and records of a store in the order of their keys.
 
-    *now*: the time in seconds since the epoch. *save*: is called from time to time, and at the end,
-    whatever the end is. `progress` is valid between two steps; `problem`: why
-    not all was checked.
+    *now*: the time in seconds since the epoch. *save*: is called periodically, and at the end, even
+    after an error. `progress` is valid between two steps; `problem`: why not everything was checked.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Pass:
         self._fetched = 0
 
     async def run(self, pace: Pace) -> Progress:
-        """Go on until all is checked. Raises `StoreError`; a later pass then goes on from there."""
+        """Check all remaining objects. Raises `StoreError`; a later pass then continues from there."""
         try:
             for prefix in (BLOBS, REPOSITORIES):
-                # The keys of one prefix all come before those of the next.
+                # All keys of one prefix come before those of the next.
                 after = self.progress.after if self.progress.after > prefix else ""
                 if after and not after.startswith(f"{prefix}/"):
                     continue
@@ -93,7 +93,7 @@ class Pass:
         finally:
             for checked in self._unreadable:
                 checked.inspected.close()
-            # Anyone may go on with it at once.
+            # Any process may continue it at once.
             self.progress = evolve(self.progress, updated=self._now(), owner="")
             await self._save(self.progress)
         return self.progress
@@ -103,7 +103,7 @@ class Pass:
         if checked is None:
             return
         if checked.unreadable:
-            # The disk may be failing as a whole: only an object that can be read shows that it is not.
+            # The whole disk may be failing: only a readable object shows that it is not.
             self._unreadable.append(checked)
             if len(self._unreadable) < self._limits.unreadable:
                 return
@@ -129,7 +129,7 @@ class Pass:
             await self._save(self.progress)
 
     async def _works(self, subject: Subject, pace: Pace) -> bool:
-        """Whether the store can be read, but for some objects; *subject*: the last of these."""
+        """Whether the store can be read, except for some objects; *subject*: the last of these."""
         await self._driver.check_reading()
         if self._readable is not None and await self._reads(self._readable, pace):
             return True
@@ -152,7 +152,7 @@ class Pass:
         return checked is not None and not checked.unreadable
 
     async def _settle(self, pace: Pace) -> None:
-        """Look at the unreadable objects again, and do something about those that still are."""
+        """Check the unreadable objects again, and handle those that are still unreadable."""
         while self._unreadable:
             first = self._unreadable[0]
             again = await self._checker.check(first.subject, pace.spend)
@@ -164,14 +164,14 @@ class Pass:
                         problem = "others beside it cannot be read either"
                         self._note(await self._healing.leave(first, problem))
                     else:
-                        # It is moved if it is the file that could not be read before.
+                        # It is moved only if it is the same file that was unreadable before.
                         await self._heal(first)
                 finally:
                     again.inspected.close()
             self._unreadable.pop(0).inspected.close()
 
     async def _take(self, checked: Checked, pace: Pace) -> None:
-        """Count an object that was read, and heal it if it is corrupt."""
+        """Count an object that was read, and handle it if it is corrupt."""
         subject, size = checked.subject, checked.info.size
         self._report.checked(subject.kind, size)
         self._count(objects=1, blobs=int(subject.kind.value == "blob"), size=size)
@@ -179,7 +179,7 @@ class Pass:
             if await self._healing.is_dangling(checked):
                 self._count(dangling=1)
         elif not await self._heal(checked):
-            # What is there now is new, or only its times are.
+            # The object at the key now is new, or only its times have changed.
             again = await self._checker.check(subject, pace.spend)
             if again is not None:
                 try:
@@ -189,7 +189,7 @@ class Pass:
                     again.inspected.close()
 
     async def _heal(self, checked: Checked) -> bool:
-        """Heal an object; return False if it has been replaced or changed meanwhile."""
+        """Handle a corrupt object; return False if it has been replaced or changed meanwhile."""
         fault = await self._healing.heal(checked, fetch=self._fetched < self._limits.fetched)
         if fault.outcome is Outcome.REPLACED:
             return False
@@ -213,5 +213,5 @@ class Pass:
 
 
 def began_now(now: float, owner: str) -> Progress:
-    """Return the progress of a pass that begins."""
+    """Return the progress of a new pass."""
     return Progress(now, now, owner, counts=Counts())

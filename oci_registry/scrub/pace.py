@@ -1,4 +1,4 @@
-"""The pace of a scrub: so many bytes per second."""
+"""The rate limit of a scrub, in bytes per second."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 LEAST = 256 * 1024
-"""Bytes that each object counts at least: small ones cost time of the processor, half a millisecond each."""
+"""The minimum number of bytes that an object counts: a small one takes half a millisecond of CPU time."""
 _SHORTEST = 0.01
-"""Seconds of a pause; shorter ones are added up."""
+"""The minimum length of a pause in seconds; shorter ones are added up."""
 _CAUGHT_UP = 1.0
-"""Seconds that are made up for at most."""
+"""The maximum delay in seconds that is made up for."""
 Sleep = Callable[[float], Awaitable[object]]
 """Returns an awaitable for a pause of so many seconds."""
 
 
 class Pace:
-    """Pauses so that *rate* bytes per second are not exceeded; 0: there are no pauses."""
+    """Pauses so that *rate* bytes per second are not exceeded; 0 means no limit."""
 
     def __init__(self, rate: float, seconds: Callable[[], float], sleep: Sleep) -> None:
         self.rate = rate
@@ -27,18 +27,18 @@ class Pace:
         self._due = seconds()
 
     async def spend(self, size: int) -> None:
-        """Pause after so many bytes, if it is time."""
+        """Count bytes, and pause if the rate requires it."""
         if self.rate <= 0:
             return
         now = self._seconds()
-        # Pauses that took too long are made up for, but not the time in which nothing was read.
+        # Delays of pauses are made up for, but not time in which nothing was read.
         self._due = max(self._due, now - _CAUGHT_UP) + size / self.rate
         if self._due - now >= _SHORTEST:
             await self._sleep(self._due - now)
 
 
 def sleeping(clock: IReactorTime) -> Sleep:
-    """Return pauses on a reactor."""
+    """Return a function that pauses on a reactor."""
 
     def sleep(seconds: float) -> Deferred[None]:
         pause: Deferred[None] = Deferred(lambda _: delayed.cancel())
@@ -49,7 +49,7 @@ def sleeping(clock: IReactorTime) -> Sleep:
 
 
 def blocking(sleep: Callable[[float], None]) -> Sleep:
-    """Return pauses that block, for a command."""
+    """Return a function that pauses by blocking, for a command."""
 
     def pause(seconds: float) -> Deferred[None]:
         sleep(seconds)

@@ -1,4 +1,4 @@
-"""The quarantine: corrupt objects that are kept for a while as evidence, out of reach of clients."""
+"""The quarantine: corrupt objects that are kept for a while for inspection, out of reach of clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from attrs import frozen
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
 
 QUARANTINE = "quarantine"
-"""The first part of the keys of what is in quarantine; the rest is the key that it had."""
+"""The first part of keys in the quarantine; the rest is the original key of the object."""
 
 
 @frozen
@@ -19,14 +19,14 @@ class QuarantineLimits:
 
 
 class Quarantine:
-    """Makes room for corrupt objects: those that were put there first are removed."""
+    """Makes room for corrupt objects by removing the oldest ones."""
 
     def __init__(self, driver: IDriver, limits: QuarantineLimits = QuarantineLimits()) -> None:
         self._driver = driver
         self._limits = limits
 
     async def admit(self, key: str, size: int) -> str | None:
-        """Return the key in quarantine for an object; None if there can be no room. May raise StoreError."""
+        """Return the key in the quarantine for an object; None if there is no room. May raise StoreError."""
         if not self._limits.objects or size > self._limits.size:
             return None
         target = f"{QUARANTINE}/{key}"

@@ -1,4 +1,4 @@
-"""The progress of a scrub in the store, so that another process goes on with it."""
+"""The progress of a scrub in the store, so that another process can continue it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ class Record:
             return None
 
     async def save(self, progress: Progress) -> None:
-        """Replace the progress, after what is being saved."""
-        # A thread cannot be cancelled: it would write this after what is saved next.
+        """Replace the progress, after a running save."""
+        # A thread cannot be cancelled: it might write this after the next save.
         await self._in_order.run(lambda: self._driver.put(KEY, progress.to_json()))

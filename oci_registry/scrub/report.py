@@ -8,7 +8,7 @@ from oci_registry.metrics import Metrics
 from oci_registry.scrub.nouns import Fault, Kind, Outcome
 
 MOST_LINES = 1000
-"""Lines of one process; further corrupt objects are only counted."""
+"""The maximum number of lines of one process; further corrupt objects are only counted."""
 
 
 class LoggedReport:
@@ -42,7 +42,7 @@ class LoggedReport:
 
 
 def sentence(fault: Fault) -> str:
-    """Return what is said of a corrupt object."""
+    """Return the sentence about a corrupt object."""
     parts = [f"{fault.subject} ({fault.size} bytes) is corrupt: {fault.reason}; "]
     parts.append(fault.outcome.value)
     if fault.problem is not None:

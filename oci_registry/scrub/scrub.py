@@ -19,14 +19,14 @@ from oci_registry.scrub.times import ScrubTimes
 from oci_registry.storage.interfaces import StoreError
 
 MakePass = Callable[[Progress, Save], Pass]
-"""Makes a pass that goes on from some progress, and saves it as told."""
+"""Makes a pass that continues from some progress, and saves it with the given function."""
 
 
 @frozen
 class ScrubStatus:
-    """What the scrub is doing. *since*: when the pass began, in seconds since the epoch; None: there is none.
+    """The state of the scrub. *since*: when the pass began, in seconds since the epoch; None: there is none.
 
-    Counts are those of the pass that is running, or was last; *ended* is when it ended, None if it has not.
+    Counts are those of the running or latest pass; *ended* is when it ended, None if it has not.
     *position*: the key of the last object that was checked. *refetched*: corrupt objects that were stored
     again. *rate*: bytes per second, 0 for no limit. *problem*: why the last pass stopped before its
     end, or did not check everything.
@@ -49,7 +49,7 @@ class ScrubStatus:
 
 
 class Scrub:
-    """Runs passes, one at a time; one that was interrupted goes on from where it was.
+    """Runs passes, one at a time; an interrupted one continues from its last position.
 
     *owner*: a name of this process. *rate*: bytes per second, 0 for no limit.
     """
@@ -84,7 +84,7 @@ class Scrub:
 
     @property
     def status(self) -> ScrubStatus:
-        """What the scrub is doing."""
+        """The state of the scrub."""
         progress = self._last if self._pass is None else self._pass.progress
         counts = Counts() if progress is None else progress.counts
         return ScrubStatus(
@@ -107,7 +107,7 @@ class Scrub:
     # -- on demand
 
     def start(self, rate: float | None = None) -> bool:
-        """Begin a pass, or go on with the one that was interrupted; return False if one is running.
+        """Begin a pass, or continue an interrupted one; return False if one is running.
 
         *rate*: bytes per second, for this pass.
         """
@@ -121,7 +121,7 @@ class Scrub:
     def stop(self) -> Deferred[None]:
         """Stop the pass that is running; its progress is stored. Fires when it has stopped.
 
-        With an interval, it goes on an hour later.
+        With an interval, it continues an hour later.
         """
         if self._running is not None:
             self._running.cancel()
@@ -130,12 +130,12 @@ class Scrub:
     # -- with the daemon
 
     def open(self) -> None:
-        """The daemon starts."""
+        """Start with the daemon."""
         if self._times.interval:
             self._look_in(self._times.first)
 
     def close(self) -> Deferred[None]:
-        """The daemon stops: stop at once, and begin no pass."""
+        """Stop with the daemon: end the running pass, and begin no other."""
         self._closed = True
         self._cancel()
         return self.stop()
@@ -185,7 +185,7 @@ class Scrub:
         return self._times.again
 
     async def _run(self, *, wait_for_others: bool) -> float | None:
-        """Run a pass if it is due; return the seconds until it is to be looked at again, if it is."""
+        """Run a pass if it is due; return the seconds until the next check, if there is one."""
         progress = await self._record.load()
         now = self._clock.seconds()
         if progress is not None and not progress.ended and progress.owner not in ("", self._owner):
@@ -197,7 +197,7 @@ class Scrub:
             self._metrics.scrub_ended.set(progress.ended)
             unfinished = mine is not None and not mine.ended and mine.began <= progress.ended
             if unfinished and not self._times.interval:
-                # Another process has finished what this one was to go on with.
+                # Another process has finished the pass that this one was to continue.
                 self._problem = None
                 return None
             left = progress.began + self._times.interval - now

@@ -7,11 +7,11 @@ from attrs import frozen
 
 @frozen
 class ScrubTimes:
-    """Times in seconds. *interval*: from the begin of a pass to that of the next, 0: no passes by itself.
+    """Times in seconds. *interval*: from the beginning of a pass to that of the next; 0: no automatic passes.
 
-    *first*: after the start of the daemon; *again*: after a failure, and while another process is at it;
-    *abandoned*: after which a pass of another process, whose progress stays the same, has been given up;
-    *looking*: between two looks at the clock.
+    *first*: after the start of the daemon; *again*: after a failure, and while another process runs a pass;
+    *abandoned*: after which a pass of another process counts as abandoned if its progress stays the
+    same; *looking*: between two checks of the clock.
     """
 
     interval: float = 0.0
