@@ -1,4 +1,4 @@
-"""What can be known of a store: the answers to questions about it, and to changes.
+"""The answers to questions about a store, and to changes of it.
 
 Times are seconds since the epoch, sizes are bytes. All of them are JSON objects (`to_json`, `from_json`).
 """
@@ -16,12 +16,12 @@ from oci_registry.management.as_json import Answer
 class StoredImage(Answer):
     """A stored image: a tag, or a digest that no tag and no index names.
 
-    *name*: as in commands. *repository*: None if it is not known: an image that was pulled by digest, by an
-    earlier version. *platforms*: those that are stored. *size*: all that is stored of it; *unique*: the part
-    that no other image needs. *blobs*: how many its stored manifests name, of which *stored_blobs* are
-    stored; *complete*: that is all of them. *added*: when it was stored first, *used*: when it was last
-    pulled, or anything of it, as far as is known. *pulls*: how often it was pulled since it was stored, once a
-    minute at most; None if that is not known.
+    *name*: as in commands. *repository*: None if it is not known: an earlier version pulled the image
+    by digest. *platforms*: those that are stored. *size*: everything that is stored of it; *unique*:
+    the part that no other image needs. *blobs*: how many its stored manifests name; *stored_blobs*: how
+    many of them are stored; *complete*: whether all are. *added*: when it was first stored; *used*:
+    when any part of it was last pulled, as far as is known. *pulls*: how often it was pulled since it
+    was stored, once a minute at most; None if that is not known.
     """
 
     name: str
@@ -44,10 +44,10 @@ class StoredImage(Answer):
 
 @frozen
 class ImagePage(Answer):
-    """Some images, in the order that was asked for.
+    """A page of images, in the requested order.
 
-    *next*: what to ask for the images that follow; None if there are none. *whole*: False while the index of
-    the store is being built: there may be more images.
+    *next*: the value of `Wanted.after` for the next page; None if there is none. *whole*: false while
+    the index of the store is being built, so that there may be more images.
     """
 
     images: tuple[StoredImage, ...]
@@ -90,10 +90,10 @@ class ShownManifest(Answer):
 
 @frozen
 class ImageDetails(Answer):
-    """All that is stored of an image.
+    """Everything that is stored of an image.
 
-    *tags*: the images that name the same digest. *shared_with*: images with blobs of it, some of them if
-    there are many.
+    *tags*: the images that name the same digest. *shared_with*: other images with the same blobs, only
+    some of them if there are many.
     """
 
     image: StoredImage
@@ -104,11 +104,11 @@ class ImageDetails(Answer):
 
 @frozen
 class RepositoryUse(Answer):
-    """What a repository, or a whole registry, has stored.
+    """How much is stored of a repository, or of a whole registry.
 
     *repository*: None for images whose repository is not known, and for a registry as a whole. *images*: tags,
-    and digests without one. *unique*: the bytes of what nothing else needs; *shared*: those of what another
-    one needs too. *blobs*: how many there are of both.
+    and digests without one. *unique*: the bytes that nothing else needs; *shared*: those that others
+    need too. *blobs*: the number of blobs of both kinds.
     """
 
     registry: str
@@ -122,10 +122,10 @@ class RepositoryUse(Answer):
 
 @frozen
 class DiskUse(Answer):
-    """How much is stored, and by whom.
+    """How much is stored, by registry and repository.
 
     *size*: blobs and manifests, each counted once. *unnamed_blobs*, *unnamed_size*: blobs that no manifest
-    names. *free*: what the volume has; None if it has no limit. *whole*: as for `ImagePage`.
+    names. *free*: free bytes of the volume; None if it has no limit. *whole*: as for `ImagePage`.
     """
 
     registries: tuple[RepositoryUse, ...]
@@ -141,14 +141,14 @@ class DiskUse(Answer):
 
 @frozen
 class Why(Answer):
-    """What is cached of an image, how fresh it is, and why it is kept.
+    """The state of an image: what is stored of it, how fresh it is, and why it is kept.
 
     *checked*: when the registry last confirmed the tag; *fresh_until*: until when it is served without
-    asking; both None for a digest, or if it is not known. *pinned*: by whom. *queue*, *ahead*: its place when
-    room is needed: the queue, and how many images of it come before. *lifetime*: seconds that it is kept
-    without being used, *expires*: until when; None: for ever, or not known (*forever*: which of both).
-    *reasons*: all that in sentences. *upstream*: what the running daemon knows of the registry; None without
-    one.
+    asking; both None for a digest, or if it is not known. *pinned*: who has pinned it. *queue*,
+    *ahead*: its position in the eviction: the queue, and how many of its images are evicted first.
+    *lifetime*: seconds that it is kept without being used, *expires*: the end of that time; None: for
+    ever, or not known (*forever* tells which). *reasons*: the same in sentences. *upstream*: the
+    running daemon's state of the registry; None without a daemon.
     """
 
     name: str
@@ -169,10 +169,10 @@ class Why(Answer):
 
 @frozen
 class Removal(Answer):
-    """What was removed.
+    """The result of a removal.
 
-    *tags*: names of images. *manifests*, *blobs*: digests. *size*: the bytes of both. *kept*: blobs that are in
-    use at present and so were kept.
+    *tags*: names of images. *manifests*, *blobs*: digests. *size*: the bytes of both. *kept*: blobs
+    that were kept because they are in use.
     """
 
     tags: tuple[str, ...]

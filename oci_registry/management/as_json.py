@@ -1,4 +1,4 @@
-"""Answers as JSON and back: plain frozen classes whose fields say what they are."""
+"""Converts answers to JSON and back: frozen classes, by the types of their fields."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from attrs import fields
 class Answer:
     """The base of frozen classes that are also JSON objects with the same fields.
 
-    Fields are text, numbers, truth values, other answers, tuples of such, or mappings of JSON; or None where
-    that is allowed.
+    Fields are text, numbers, booleans, other answers, tuples of these, JSON mappings, or None if the
+    type allows it.
     """
 
     __slots__ = ()

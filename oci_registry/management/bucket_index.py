@@ -1,4 +1,4 @@
-"""The index of a bucket, to which other daemons write too."""
+"""The index of a bucket that other daemons write to as well."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ T = TypeVar("T")
 
 @frozen
 class Freshness:
-    """How new the answers are, in seconds.
+    """The limits for the age of answers, in seconds.
 
-    *age*: what a listing has found is used for that long, or for *multiple* times as long as the listing has
-    taken. *wait*: for which a question waits for a listing; *longest*: for one without which it has no answer.
+    *age*: how long the result of a listing is used, or *multiple* times the duration of the listing if
+    that is longer. *wait*: how long a question waits for a listing; *longest*: the same if there is no
+    answer without it.
     """
 
     age: float = 10.0
@@ -34,9 +35,9 @@ class Freshness:
 
 
 class BucketIndex:
-    """An account that lists the bucket before it answers, unless it has done so lately.
+    """An account that lists the bucket before it answers, unless it did so recently.
 
-    *kept*: the account of the limit, if this daemon keeps that; else *asked* is used.
+    *kept*: the account of the limit, if this daemon maintains it; else *asked* is used.
     """
 
     is_shared = True
@@ -55,7 +56,7 @@ class BucketIndex:
         self._is_whole = False
 
     async def ask(self, query: Query[T]) -> T:
-        """Return what *query* finds."""
+        """Return the result of *query*."""
         account = await self._account()
         try:
             return await account.ask(query)
@@ -63,17 +64,17 @@ class BucketIndex:
             raise NotReady(f"the index of the bucket cannot be used at present: {error}") from None
 
     async def flush(self) -> None:
-        """Wait until everything that this daemon has changed until now is known."""
+        """Wait until all changes of this daemon until now are in the index."""
         account = self._kept() or self._asked.running
         if account is not None:
             await account.flush()
         self._is_whole = account is not None and account.is_complete
 
     async def catch_up(self, *, entirely: bool = False) -> None:
-        """Wait until what others have changed is known, for some seconds.
+        """Wait a few seconds until the changes of others are in the index.
 
-        *entirely*: longer, and raise `NotReady` if it is not known then. Raises it also if the bucket cannot
-        be read.
+        *entirely*: wait longer, and raise `NotReady` if that is not enough. Raises it also if the
+        bucket cannot be read.
         """
         account = await self._account()
         await account.flush()
@@ -107,10 +108,10 @@ class BucketIndex:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that is stored was known when this was last waited for."""
+        """Whether everything that was stored at the last wait is in the index."""
         return self._is_whole
 
     @property
     def counts_pulls(self) -> bool:
-        """Whether it is known how often images were pulled."""
+        """Whether the index has the numbers of pulls."""
         return self._kept() is not None

@@ -1,4 +1,4 @@
-"""One stored image in full: its manifests and blobs, and who else needs them."""
+"""One stored image in full: its manifests and blobs, and other images that need them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from oci_registry.spec.reference import Tag
 
 _MOST_TAGS = 1000
 _MOST_SHARING = 50
-"""Images with the same blobs that are named."""
+"""The maximum number of images with the same blobs that are named."""
 _MOST_NAMING = 1000
-"""Manifests with the same blob that are counted."""
+"""The maximum number of manifests with the same blob that are counted."""
 
 
 def details(
@@ -52,7 +52,7 @@ def details(
 
 
 def listed_as(books: Books, subject: Subject, digest: Digest) -> ListedImage:
-    """Return an image as it is listed."""
+    """Return an image as in a list of images."""
     repository, entry = subject.repository, manifest_entry(books, subject.registry, digest)
     host = books.known_host(subject.registry)
     if repository is None and entry is not None and host is not None:
@@ -67,7 +67,7 @@ def listed_as(books: Books, subject: Subject, digest: Digest) -> ListedImage:
 
 
 def shown_manifest(books: Books, tree: Tree) -> ShownManifest:
-    """Return a manifest and all below it."""
+    """Return a manifest and everything in it."""
     blobs = [
         ShownBlob(
             str(blob.digest),

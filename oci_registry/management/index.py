@@ -1,4 +1,4 @@
-"""Where questions are answered: the account of a running daemon, or one that a command reads."""
+"""The sources of answers: the account of a running daemon, or one that a command reads."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Index(Protocol):
         """Return what *query* finds."""
 
     async def flush(self) -> None:
-        """Wait until everything that this process has changed until now is known."""
+        """Wait until all changes of this process until now are in the index."""
 
     async def catch_up(self, *, entirely: bool = False) -> None:
-        """Wait until what others have changed is known, as far as that takes little time.
+        """Wait until the changes of others are in the index, if that takes little time.
 
-        *entirely*: however long that takes; raise `NotReady` if it takes minutes.
+        *entirely*: wait longer; raise `NotReady` if it takes minutes.
         """
 
     @property
     def is_shared(self) -> bool:
-        """Whether others change the store too, without it being noticed at once."""
+        """Whether other processes change the store too, without immediate notice."""
 
     @property
     def is_whole(self) -> bool:
@@ -95,10 +95,10 @@ class CommandIndex:
             raise NotReady(f"the store cannot be indexed: {error}") from None
 
     async def flush(self) -> None:
-        """Do nothing: what has changed is looked at before each question."""
+        """Do nothing: changed keys are read before each question."""
 
     async def catch_up(self, *, entirely: bool = False) -> None:
-        """Do nothing: it was made for this command."""
+        """Do nothing: the index was made for this command."""
 
     @property
     def is_whole(self) -> bool:

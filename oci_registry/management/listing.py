@@ -1,4 +1,4 @@
-"""Lists of stored images, page by page or the first ones in some order, in bounded memory."""
+"""Lists of stored images, page by page or the first ones of an order, in bounded memory."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from oci_registry.spec.image import HUB
 from oci_registry.spec.reference import Tag
 
 _ROWS = 500
-"""Images that are looked at by one question."""
+"""The number of images that one query reads."""
 _DESCRIBED = 10
-"""Images that are described by one question, each of which reads several manifests."""
+"""The number of images that one query describes, for each of which it reads several manifests."""
 _MOST_TAGS = 1000
 _FAMILIAR = (f"{HUB}/library/", f"{HUB}/")
 
@@ -56,7 +56,7 @@ async def list_images(index: Index, wanted: Wanted, pinned: Pinned) -> ImagePage
     if wanted.after is None:
         await index.catch_up()
     else:
-        # The pages of one list go by the same listing.
+        # All pages of one list use the same listing of the bucket.
         await index.flush()
     if wanted.order is Order.NAME:
         chosen, after = await _by_name(index, wanted)
@@ -70,7 +70,7 @@ async def list_images(index: Index, wanted: Wanted, pinned: Pinned) -> ImagePage
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[ListedImage], bool]:
-    """Return whether an image is one of those that *patterns* mean; see `Wanted`."""
+    """Return a function that tells whether an image matches *patterns*; see `Wanted`."""
     compiled = [re.compile(translate(check_pattern(each))) for each in patterns]
 
     def matches(listed: ListedImage) -> bool:
@@ -107,10 +107,10 @@ async def _by_name(index: Index, wanted: Wanted) -> tuple[list[ListedImage], str
 
 
 async def _first(index: Index, wanted: Wanted) -> list[ListedImage]:
-    """Return the first images in another order than that of names."""
+    """Return the first images in an order other than that of names."""
     matches = matcher(wanted.patterns)
     place: Place | None = Place(wanted.registry or "")
-    # The best so far, the worst of them first; the number makes each entry different.
+    # The best images so far, the worst of them first; the number makes each entry unique.
     best: list[tuple[float, int, ListedImage]] = []
     count = 0
     while place is not None:
@@ -130,7 +130,7 @@ async def _first(index: Index, wanted: Wanted) -> list[ListedImage]:
 def _matching_after(
     place: Place, wanted: Wanted, matches: Callable[[ListedImage], bool]
 ) -> Query[tuple[list[ListedImage], Place | None]]:
-    """Return images after a place that are wanted, of a bounded number; and the place of those that follow."""
+    """Return matching images after a place, out of a bounded number, and the place of the next ones."""
     after = images_after(place, _ROWS)
 
     def query(books: Books) -> tuple[list[ListedImage], Place | None]:
@@ -167,7 +167,7 @@ def _value(books: Books, entry: ManifestEntry, order: Order) -> float:
 
 
 def _rough_size(books: Books, entry: ManifestEntry) -> float:
-    """Return how much is stored of an image, as far as its manifests need not be read for that."""
+    """Return how much is stored of an image, as far as is known without reading its manifests."""
     host = books.known_host(entry.host)
     numbers, waiting, size = {entry.content}, [entry.content], entry.size
     blobs: dict[int, int] = {}
@@ -190,7 +190,7 @@ def _rough_size(books: Books, entry: ManifestEntry) -> float:
 def describe(
     part: Sequence[ListedImage], pinned: Pinned, *, counted: Callable[[], bool]
 ) -> Query[list[StoredImage]]:
-    """Return what is stored of images. *counted*: whether it is known how often they were pulled."""
+    """Return what is stored of images. *counted*: whether the index has the numbers of pulls."""
 
     def query(books: Books) -> list[StoredImage]:
         return [

@@ -1,4 +1,4 @@
-"""Looks at one image in a store to which other daemons write too, so that the answer about it is new."""
+"""Updates the index for one image in a store that other daemons write to as well."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 
 MOST = 500
-"""Objects that are looked at for one question; what is known of the others is used."""
+"""The maximum number of objects that are read for one question; for others, the index is used as it is."""
 _AT_ONCE = 20
 _LEVELS = 4
 """An index, a manifest, its blobs; and an index in an index."""
 
 
 async def look_at(index: Index, subject: Subject, digest: Digest) -> None:
-    """Have the index look at the tag, the manifests and the blobs of an image. Raises as its `ask` does."""
+    """Update the index with the tag, the manifests and the blobs of an image. Raises as its `ask` does."""
     if not index.is_shared:
         return
     looked: set[str] = set()
@@ -50,7 +50,7 @@ def _tree(registry: str, digest: Digest) -> Query[Tree]:
 
 
 def _keys(tree: Tree, registry: str) -> Iterator[str]:
-    """Yield where the parts of an image are."""
+    """Yield the keys of the parts of an image."""
     for one in tree.stored():
         for child in one.children:
             yield manifest_key(registry, child.digest)

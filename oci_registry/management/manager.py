@@ -39,8 +39,9 @@ async def _nothing() -> None:
 class Management:
     """A `Source`: answers from *index*, and changes *content* and *pins*.
 
-    *rules*: by what the daemon goes. *now*: the time in seconds since the epoch. *pins_changed*: is awaited
-    after each change of the pins. *holds*: the holds of tags; None: they are read from the driver of *content*.
+    *rules*: those of the daemon. *now*: the time in seconds since the epoch. *pins_changed*: is awaited
+    after each change of the pins. *holds*: the holds of tags; None: they are read from the driver of
+    *content*.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Management:
         return await list_images(self._index, wanted, await self._pinned())
 
     async def show(self, image: Subject) -> ImageDetails:
-        """Return all that is stored of an image; raise `NotStored`."""
+        """Return everything that is stored of an image; raise `NotStored`."""
         await self._index.flush()
         digest = image.digest
         if digest is None:
@@ -115,7 +116,7 @@ class Management:
         return await self._removals.remove_blob(digest)
 
     async def refresh(self, image: Subject) -> Refreshed:
-        """Have the next pull of a tag ask the registry first; raise `NotStored`."""
+        """Make the next pull of a tag ask the registry first; raise `NotStored`."""
         return await self._removals.refresh(image)
 
     async def pins(self) -> PinList:
@@ -132,7 +133,7 @@ class Management:
         return PinChange(str(image), True, changed)
 
     async def unpin(self, image: Subject) -> PinChange:
-        """Treat an image as all others again."""
+        """Remove the pin of an image."""
         changed = await self._pins.remove(image.image())
         await self._pins_changed()
         return PinChange(str(image), False, changed)
@@ -144,6 +145,6 @@ class Management:
         return Pinned(await self._pins.all(), self._rules.pinned)
 
     async def _kept(self) -> Pinned:
-        """Return also what tags are held at, as another process may have set it."""
+        """Return the pins with the current holds, which another process may have changed."""
         await self._holds.load()
         return Pinned(await self._pins.all(), self._rules.pinned, dict(self._holds.digests()))

@@ -1,7 +1,8 @@
-"""Tells other daemons on the same store what was removed, so that they do not serve it from memory.
+"""Announces removals to other daemons on the same store, so that they do not serve the objects from memory.
 
 Each notice is an object of its own, so that daemons that write at the same time do not overwrite each other's.
-Each daemon lists them about once a second, reads the new ones, and removes those known for a minute.
+Each daemon lists them about once a second, reads the new ones, and removes those that it has known for
+a minute.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 
 NOTICES = "notices/removed"
-"""What the keys of the notices begin with."""
+"""The prefix of the keys of notices."""
 KEPT = 60.0
-"""Seconds for which a daemon leaves a notice that it knows to the others, by its own clock."""
+"""Seconds after which a daemon removes a notice that it has read, by its own clock."""
 KEYS = 500
-"""The most keys of a notice."""
+"""The maximum number of keys in a notice."""
 MOST = 10_000
-"""The most notices that are looked at; more are dealt with as these are removed."""
+"""The maximum number of notices that are read; further ones are read as these are removed."""
 INTERVAL = 0.8
-"""Seconds between two looks."""
+"""Seconds between two listings."""
 _LARGEST = 512 * 1024
 _KEY = re.compile(re.escape(NOTICES) + "/[0-9a-f]{32}")
 
@@ -42,13 +43,13 @@ class Notices:
         self._driver = driver
 
     async def announce(self, keys: Sequence[str]) -> None:
-        """Tell all daemons that what is at these keys has changed."""
+        """Announce to all daemons that the objects at these keys have changed."""
         for start in range(0, len(keys), KEYS):
             content = json.dumps({"keys": list(keys[start : start + KEYS])}).encode()
             await self._driver.put(f"{NOTICES}/{uuid4().hex}", content)
 
     async def all(self) -> list[str]:
-        """Return where the notices are, `MOST` at most."""
+        """Return the keys of the notices, `MOST` at most."""
         found: list[str] = []
         async for info in self._driver.list(NOTICES):
             if _KEY.fullmatch(info.key):
@@ -58,7 +59,7 @@ class Notices:
         return found
 
     async def read(self, notice: str) -> tuple[str, ...]:
-        """Return the keys of a notice; none if it is gone, or cannot be understood."""
+        """Return the keys of a notice; none if it was removed, or is malformed."""
         stored = await self._driver.get(notice, _LARGEST)
         try:
             keys = [] if stored is None else json.loads(stored)["keys"]
@@ -72,7 +73,7 @@ class Notices:
 
 
 class NoticeFollower:
-    """Drops from memory what others have removed; looks every *interval* seconds between `start` and `stop`."""
+    """Drops removed objects from memory; reads notices every *interval* seconds from `start` to `stop`."""
 
     _log = Logger()
 
@@ -95,12 +96,12 @@ class NoticeFollower:
         self._stopped = True
 
     def start(self) -> None:
-        """Look from now on."""
+        """Start reading notices."""
         self._stopped = False
         self._look()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop reading notices."""
         self._stopped = True
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -122,7 +123,7 @@ class NoticeFollower:
             self._log.failure("the notices of other daemons could not be followed", failure)
 
     async def look(self) -> None:
-        """Drop what new notices are about; those of this process, too. Raises `StoreError`."""
+        """Drop the objects of new notices, including those of this process. Raises `StoreError`."""
         found, now = await self._notices.all(), self._clock.seconds()
         self._seen = {notice: self._seen[notice] for notice in found if notice in self._seen}
         for notice in found:

@@ -1,4 +1,4 @@
-"""Which images are pinned, and by whom, and what tags are held at."""
+"""Which images are pinned, by whom, and which digests tags are held at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIGURATION = "by the upstream file"
 
 
 class Pinned:
-    """The pins of the operator, *images*, and those of the configuration; *held*: what tags are held at."""
+    """The operator's pins, *images*, and those of the configuration; *held*: the digests of held tags."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Pinned:
         *,
         by_digest: bool = True,
     ) -> tuple[str, ...]:
-        """Return who has pinned the manifest of a registry, which these tags name; nothing: nobody.
+        """Return who has pinned the manifest of a registry with these tags; empty if nobody has.
 
         *by_digest*: look for pins of the digest too.
         """
@@ -65,7 +65,7 @@ class Pinned:
         return (host, digest) in self._held_digests
 
     def keeps(self, host: str, digest: Digest) -> bool:
-        """Whether a manifest has to stay whatever its tags are: it is pinned by its digest, or held at."""
+        """Whether a manifest is kept whatever its tags are: its digest is pinned, or a tag is held at it."""
         return self.has_digest(host, digest) or self.is_held(host, digest)
 
     def held_at(self, host: str, repository: str, tag: str) -> Digest | None:

@@ -24,7 +24,7 @@ class NotStored(ManagementProblem):
 
 
 class InvalidName(ManagementProblem):
-    """The text is not the name of an image, or not of the kind that is needed here."""
+    """The text is not the name of an image, or has the wrong form for this operation."""
 
     code = "INVALID_NAME"
 

@@ -18,15 +18,15 @@ from oci_registry.streams.flight import SingleFlight
 KEPT = 20
 """Images in each order."""
 _STEP = 200
-"""Manifests that are looked at by one question, which takes some milliseconds."""
+"""The number of manifests that one query reads, which takes some milliseconds."""
 _FOR = 60.0
-"""Seconds for which an answer holds,"""
+"""Seconds for which an answer is reused,"""
 _SHARE = 100
-"""or so many times as long as it took to find it."""
+"""or, if longer, this many times its computation time."""
 
 
 class Rank(StrEnum):
-    """What images are compared by."""
+    """The criteria that images are ranked by."""
 
     SIZE = "size"
     PULLS = "pulls"
@@ -34,7 +34,7 @@ class Rank(StrEnum):
 
 @frozen
 class FirstImages:
-    """The first images in each order, the first one first. *time*: when they were compared."""
+    """The first images of each order, sorted. *time*: when they were compared."""
 
     time: float
     images: dict[Rank, tuple[StoredImage, ...]]
@@ -42,10 +42,10 @@ class FirstImages:
 
 
 class Ranking:
-    """Compares all images with each other, in steps; the answer is given again for a while.
+    """Ranks all images, in steps; the answer is reused for a while.
 
     For 200,000 manifests that takes three seconds of CPU, in steps of some milliseconds.
-    *pinned*: returns what is pinned. *now*: the time in seconds since the epoch.
+    *pinned*: returns the pins. *now*: the time in seconds since the epoch.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Ranking:
         for rank, best in ranked.items():
             listed = [await self._index.ask(as_image(one)) for one in best]
             found = [one for one in listed if one is not None]
-            # One by one: of each, several manifests are read.
+            # One by one, since several manifests are read for each.
             images[rank] = tuple(
                 [
                     (await self._index.ask(describe([one], pinned, counted=self._counted)))[0]
@@ -83,7 +83,7 @@ class Ranking:
             )
         ended = self._now()
         self._latest = FirstImages(ended, images, self._index.is_whole)
-        # While the index is being built there is more each time.
+        # While the index is being built, each answer may be outdated soon.
         wait = max(_FOR, _SHARE * (ended - began)) if self._index.is_whole else _FOR
         self._until = ended + wait
         return self._latest
@@ -109,5 +109,5 @@ class Ranking:
 
 
 def _floor(best: list[tuple[int, int, Ranked]]) -> int:
-    """Return what a further image must have more of."""
+    """Return the value that a further image must exceed."""
     return best[0][0] if len(best) == KEPT else 0

@@ -24,16 +24,16 @@ from oci_registry.storage.keys import tag_key
 from oci_registry.storage.tags import TagRecord
 
 QUEUES = {PROBATION: "probation", MAIN: "main", NEWEST: "newest"}
-"""The names of the queues of the eviction."""
+"""The names of the eviction queues."""
 _MOST_TAGS = 1000
 
 
 @frozen
 class Standing:
-    """What the account knows of an image; *ahead*: images of its *queue* that come before; None: not known.
+    """The account's information about an image; *ahead*: images before it in its *queue*; None: not known.
 
-    *held*: whether a tag is held at it. *newest*: the tags of a repository that are kept until the last, if
-    one of them is its own; else 0.
+    *held*: whether a tag is held at it. *newest*: how many of the newest tags of a repository are
+    evicted last, if one of them is its own; else 0.
     """
 
     image: StoredImage
@@ -52,7 +52,7 @@ def standing(
     *,
     counted: Callable[[], bool],
 ) -> Query[Standing | None]:
-    """Return what is known of a stored image, whose manifest has *digest*; None if that is not stored."""
+    """Return the standing of a stored image, whose manifest has *digest*; None if that is not stored."""
 
     def query(books: Books) -> Standing | None:
         tree = read_tree(books, subject.registry, digest)
@@ -80,7 +80,7 @@ def explain(
     rules: Rules,
     now: float,
 ) -> Why:
-    """Return why an image is kept. *record*: what is known of its tag."""
+    """Return why an image is kept. *record*: that of its tag."""
     lifetime = rules.lifetime(subject.registry)
     max_age = rules.max_age(subject.registry)
     forever = lifetime is not None and isinf(lifetime)
@@ -181,7 +181,7 @@ def _keeping(
 
 
 def _biases(found: Standing, *, scarce: bool) -> list[str]:
-    """Return what changes its turn."""
+    """Return sentences about rules that delay its eviction."""
     said = []
     if found.newest:
         tags = "the newest tag" if found.newest == 1 else f"one of the {found.newest} newest tags"

@@ -1,4 +1,4 @@
-"""Removes images and blobs from a store, so that nothing of them is served afterwards."""
+"""Removes images and blobs from a store, so that no part of them is served afterwards."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _BATCH = 500
 
 
 class PendingWrites(Protocol):
-    """Writes of manifests and tags that go on in the background."""
+    """Writes of manifests and tags in the background."""
 
     async def discard(self, key: str) -> None:
-        """Forget what waits to be written at a key, and wait until nothing is being written there."""
+        """Drop waiting writes at a key, and wait until no write is running there."""
 
 
 class NoPendingWrites:
@@ -51,14 +51,14 @@ class NoPendingWrites:
 
 
 async def _nobody(_: Sequence[str]) -> None:
-    """Tell nobody: no other daemon uses the store."""
+    """Do nothing: no other daemon uses the store."""
 
 
 @frozen
 class Content:
-    """The stores of all content, on *driver*, and what is still written to them.
+    """The stores of all content, on *driver*, with their pending writes.
 
-    *announce*: tells other daemons on the same store which keys have changed. *totals*: how much is stored.
+    *announce*: announces changed keys to other daemons on the same store. *totals*: how much is stored.
     """
 
     driver: IDriver
@@ -72,7 +72,7 @@ class Content:
 
 @frozen
 class _Plan:
-    """What to remove: tags as pairs of repository and name, manifests and blobs."""
+    """The objects to remove: tags as pairs of repository and name, manifests and blobs."""
 
     tags: tuple[tuple[str, str], ...] = ()
     manifests: tuple[ManifestEntry, ...] = ()
@@ -80,7 +80,7 @@ class _Plan:
 
 
 class Removals:
-    """Removes and refreshes what is in *content*.
+    """Removes and refreshes images in *content*.
 
     *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
     """
@@ -124,7 +124,7 @@ class Removals:
             raise NotStored(f"{subject} is not stored")
         removal = await self._carry_out(subject.registry, plan)
         if unknown:
-            # It was about to be written, or there is no index.
+            # The record was about to be written, or there is no index.
             key = manifest_key(subject.registry, digest)
             await self._content.pending.discard(key)
             info = await self._content.driver.stat(key)
@@ -137,7 +137,7 @@ class Removals:
         return removal
 
     async def _prepare(self, subject: Subject, *, blobs: bool) -> bool:
-        """Have the index know what is needed; return whether it does, if it is not needed for *blobs*."""
+        """Update the index; return whether it is usable. Raises if it is not, and *blobs* need it."""
         try:
             if blobs:
                 await self._index.catch_up(entirely=True)
@@ -150,7 +150,7 @@ class Removals:
                 raise
             return False
         if blobs and not self._index.is_whole:
-            # It may lack a manifest that needs a blob.
+            # The index may lack a manifest that needs a blob.
             raise NotReady("the index of the store is being built: try again later")
         return self._index.is_whole or not self._index.is_shared
 
@@ -187,7 +187,7 @@ class Removals:
         if record is None:
             raise NotStored(f"{subject} is not stored")
         key = tag_key(subject.registry, subject.repository, subject.tag)
-        # As one that came from a bundle: upstream is asked, and if it is down the tag is still served.
+        # Like a tag from a bundle: upstream is asked, and if it does not respond, the tag is still served.
         names = (subject.registry, subject.repository, subject.tag)
         again = evolve(record, imported=True)
         self._content.tags.remember(*names, again)
@@ -204,7 +204,7 @@ class Removals:
 
     async def _carry_out(self, host: str, plan: _Plan) -> Removal:
         began, content = self._now(), self._content
-        # First what leads to the rest: if this ends early, nothing leads to what is gone.
+        # Tags first, then manifests, then blobs: if this ends early, nothing refers to removed objects.
         for repository, tag in plan.tags:
             content.tags.forget(host, repository, tag)
             await content.pending.discard(tag_key(host, repository, tag))
@@ -247,7 +247,7 @@ class Removals:
         return self._in_use(digest) or self._content.blobs.used_since(digest, began)
 
     async def _forget_original(self, host: str, repository: str, reference: Reference) -> None:
-        """Remove what another program has left of an image, which would be taken over again."""
+        """Remove the image's manifest of mcronce/oci-registry, which would be taken over again."""
         await self._content.driver.delete(f"{FOLDER}/{host}/{repository}/{reference}")
 
 
@@ -279,14 +279,14 @@ def _plan(subject: Subject, digest: Digest, pinned: Pinned, *, blobs: bool) -> Q
 def _check_pins(
     subject: Subject, digest: Digest, going: Sequence[tuple[str, str]], pinned: Pinned
 ) -> None:
-    """Raise `IsPinned` if one of the tags that go is pinned, or the digest if that goes."""
+    """Raise `IsPinned` if one of the tags to remove is pinned, or the digest to remove."""
     who = pinned.why(subject.registry, digest, going, by_digest=subject.digest is not None)
     if who:
         raise IsPinned(f"{subject} is pinned {' and '.join(who)}: unpin it first")
 
 
 def _check_hold(subject: Subject, pinned: Pinned) -> None:
-    """Raise `IsPinned` if it is the tag that is held, which would be served on, or what a tag is held at."""
+    """Raise `IsPinned` for a held tag, which would still be served, or a digest that a tag is held at."""
     host, repository, tag = subject.registry, subject.repository, subject.tag
     if repository is not None and tag is not None:
         at = pinned.held_at(host, repository, tag)

@@ -1,4 +1,4 @@
-"""What the settings of a daemon say of images, and what it does with them at present."""
+"""The rules of a daemon for images, from its settings and its state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _never(*_: object) -> bool:
 
 @frozen
 class Rules:
-    """By what a daemon goes. The defaults know nothing, as without one.
+    """The rules of a daemon. The defaults are those without a daemon.
 
     *lifetime*: the seconds for which unused images of a registry are kept, infinite for ever. *max_age*: the
     seconds for which a tag of a registry is fresh. *limited*: whether the store has a limit, so that images

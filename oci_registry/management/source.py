@@ -21,9 +21,9 @@ from oci_registry.management.subjects import Subject
 from oci_registry.spec.digest import Digest
 
 PAGE = 100
-"""Images of a page, if nothing else is asked for."""
+"""The number of images on a page by default."""
 MOST = 1000
-"""The most images of a page."""
+"""The maximum number of images on a page."""
 
 
 class Order(StrEnum):
@@ -44,8 +44,8 @@ class Wanted:
 
     *patterns*: images whose name matches one of them; all images without any. ``*`` stands for any text, ``?``
     for any character. A pattern is compared with the whole name, and with the name without its tag or digest.
-    *registry*: only images of this one. *limit*: at most so many. *after*: `next` of the page before, only in
-    the order of names; *reverse*: in the opposite order, only in another.
+    *registry*: only images of this one. *limit*: the maximum number. *after*: `next` of the page
+    before, only in the order of names; *reverse*: the opposite order, not with the order of names.
     """
 
     patterns: tuple[str, ...] = ()
@@ -59,14 +59,14 @@ class Wanted:
 class Source(Protocol):
     """Answers questions about a store, and changes it.
 
-    All methods raise a `ManagementProblem` or `StoreError`. Questions are no use of an image.
+    All methods raise a `ManagementProblem` or `StoreError`. Questions do not count as a use of an image.
     """
 
     async def list(self, wanted: Wanted) -> ImagePage:
         """Return a page of images."""
 
     async def show(self, image: Subject) -> ImageDetails:
-        """Return all that is stored of an image; raise `NotStored`."""
+        """Return everything that is stored of an image; raise `NotStored`."""
 
     async def du(self) -> DiskUse:
         """Return how much is stored, by registry and repository."""
@@ -77,16 +77,16 @@ class Source(Protocol):
     async def remove(self, image: Subject, *, blobs: bool = False) -> Removal:
         """Remove a tag; or a manifest by its digest, with the tags that name it.
 
-        *blobs*: also the manifests and blobs that no other image needs, unless they are in use; only that
-        needs an index. Without one, tags of other repositories that name the digest stay. Raises `NotStored`,
-        `IsPinned`, also for a tag that is held and for what a tag is held at.
+        *blobs*: also the manifests and blobs that no other image needs, unless they are in use; only
+        this needs an index. Without one, tags of other repositories that name the digest stay. Raises
+        `NotStored`, `IsPinned`, also for a held tag and for a digest that a tag is held at.
         """
 
     async def remove_blob(self, digest: Digest) -> Removal:
-        """Remove a blob, whoever needs it: it is downloaded again. Raises `NotStored`, `InUse`."""
+        """Remove a blob, even if images need it: it is downloaded again. Raises `NotStored`, `InUse`."""
 
     async def refresh(self, image: Subject) -> Refreshed:
-        """Have the next pull of a tag ask the registry first; raise `NotStored`."""
+        """Make the next pull of a tag ask the registry first; raise `NotStored`."""
 
     async def pins(self) -> PinList:
         """Return the images that are pinned."""
@@ -95,4 +95,4 @@ class Source(Protocol):
         """Never evict an image, whether it is stored or not."""
 
     async def unpin(self, image: Subject) -> PinChange:
-        """Treat an image as all others again."""
+        """Remove the pin of an image."""

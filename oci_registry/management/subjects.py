@@ -1,4 +1,4 @@
-"""What a question or a change is about: an image as clients name it, or a digest of a registry."""
+"""The subject of a question or a change: an image as clients name it, or a digest of a registry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Subject:
 
     @classmethod
     def of(cls, image: ImageName) -> Subject:
-        """Return the image that a client means; as for clients, a tag beside a digest has no meaning."""
+        """Return the image that a client means; as for clients, a digest overrides the tag."""
         return cls(image.registry, image.repository, image.reference)
 
     @property
@@ -59,14 +59,14 @@ def name_of(registry: str, repository: str | None, reference: Reference) -> str:
 def parse_subject(text: str, parse: Callable[[str], ImageName]) -> Subject:
     """Return the image in *text*; raise `InvalidName`.
 
-    *parse*: reads the name of an image as clients write it. Besides, ``REGISTRY/@DIGEST`` is a digest whose
-    repository is not known. Without a tag and a digest, the tag is ``latest``.
+    *parse*: reads the name of an image as clients write it. In addition, ``REGISTRY/@DIGEST`` is a
+    digest whose repository is not known. Without a tag or a digest, the tag is ``latest``.
     """
     try:
         named, at, digest = text.partition("/@")
         if not at:
             return Subject.of(parse(text))
-        # Any repository tells whether this is a registry.
+        # Parsing it with any repository shows whether it is a registry.
         image = parse(f"{named}/{LATEST}")
         if "/" in image.repository.removeprefix("library/") or image.repository == named:
             raise InvalidName(f"{shown(named)} is not a registry")

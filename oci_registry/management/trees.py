@@ -36,14 +36,15 @@ from oci_registry.storage.manifests import unpack
 _LARGEST = MAX_MANIFEST_SIZE + 1024
 _PARENTS = 1000
 MOST_BLOBS = 50_000
-"""Blobs of an image, counted for each of its manifests."""
+"""The maximum number of blobs of an image, counted for each of its manifests."""
 
 
 @define
 class Tree:
     """A manifest: *entry* is None if it is not stored, *problem* says why it cannot be read.
 
-    *blobs*: what it names, with what is stored of it. *children*: the manifests in it, if it is an index.
+    *blobs*: those that it names, with their stored entries. *children*: the manifests in it, if it is
+    an index.
     """
 
     digest: Digest
@@ -55,7 +56,7 @@ class Tree:
     children: list[Tree] = Factory(list)
 
     def stored(self) -> Iterator[Tree]:
-        """Yield the stored manifests, this one and all below it."""
+        """Yield the stored manifests: this one and all in it."""
         if self.entry is not None:
             yield self
             for child in self.children:
@@ -63,13 +64,13 @@ class Tree:
 
 
 def read_tree(books: Books, host: str, digest: Digest) -> Tree:
-    """Return what is stored of an image; of a hostile one, a part of it. Never raises for its content."""
+    """Return what is stored of an image, a part of it if it exceeds limits. Never raises for its content."""
     return _read(books, host, Tree(digest, None), DEEPEST, _Budget())
 
 
 @define
 class _Budget:
-    """How much more of an image is looked at."""
+    """How much more of an image may be read."""
 
     manifests: int = MOST
     blobs: int = MOST_BLOBS
@@ -156,25 +157,25 @@ def summarize(tree: Tree) -> Summary:
 
 @frozen
 class Needed:
-    """What nothing but an image needs."""
+    """The objects that only one image needs."""
 
     manifests: tuple[ManifestEntry, ...]
     blobs: tuple[BlobEntry, ...]
 
     @property
     def size(self) -> int:
-        """The bytes of all that."""
+        """The total size in bytes."""
         return sum(one.size for one in self.manifests) + sum(one.size for one in self.blobs)
 
 
 def needed_only_by(
     books: Books, tree: Tree, is_kept: Callable[[str, Digest], bool] = lambda *_: False
 ) -> Needed:
-    """Return what is not needed without an image, and all its tags, any more.
+    """Return the objects that are not needed without an image and all its tags.
 
     That is its manifest, those in it that no tag and no other manifest names, and blobs that no other
-    manifest of any registry names. If another manifest names the image, nothing is. *is_kept*: a manifest of
-    a registry that must stay.
+    manifest of any registry names. If another manifest names the image, the result is empty. *is_kept*:
+    a manifest of a registry that must stay.
     """
     top = tree.entry
     host = None if top is None else books.known_host(top.host)
@@ -191,7 +192,7 @@ def needed_only_by(
     }
     changed = True
     while changed:
-        # An index in an index may come later than what it names.
+        # An index in an index may come after the manifests that it names.
         changed = False
         for number in list(waiting):
             parents = parents_of(books, host, number, _PARENTS)

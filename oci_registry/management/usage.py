@@ -1,4 +1,4 @@
-"""How much is stored, and by whom: sums by registry and repository, in questions of a bounded size."""
+"""Disk usage: sums by registry and repository, in bounded queries."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from oci_registry.management.index import Index
 
 @define
 class _Sum:
+    """The sums of one repository or registry; sizes are bytes."""
+
     images: int = 0
     manifests: int = 0
     blobs: int = 0
@@ -50,7 +52,7 @@ class _Sums:
 
 
 async def disk_use(index: Index, free: int | None) -> DiskUse:
-    """Return how much is stored. *free*: bytes that the volume has. Raises `NotReady`."""
+    """Return how much is stored. *free*: free bytes of the volume. Raises `NotReady`."""
     await index.catch_up()
     sums = _Sums()
     for share in await Shares().all(index.ask):
