@@ -18,7 +18,7 @@ _EXHAUSTED = frozenset((EMFILE, ENFILE, ENOBUFS, ENOMEM))
 
 @implementer(IReadDescriptor)
 class Acceptor:
-    """Accepts one connection at a time, so that other processes have their share. *accepted* gets it."""
+    """Accepts one connection at a time, so that other processes get their share; calls *accepted* with it."""
 
     def __init__(
         self, listening: socket.socket, reactor: Any, accepted: Callable[[socket.socket], None]
@@ -38,7 +38,7 @@ class Acceptor:
         return "accepting"
 
     def doRead(self) -> None:
-        """There may be a connection, unless another process was faster."""
+        """Accept a connection, unless another process was faster."""
         if not self._open:
             return
         try:
@@ -47,7 +47,7 @@ class Acceptor:
             if error.errno in _EXHAUSTED:
                 self._reactor.removeReader(self)
                 self._reactor.callLater(PAUSE, self._again)
-            # Else the connection is another's, or gone already.
+            # Otherwise another process has accepted the connection, or it is closed already.
             return
         connection.setblocking(False)
         self._accepted(connection)
@@ -57,7 +57,7 @@ class Acceptor:
             self._reactor.addReader(self)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The socket listens no more, for any process."""
+        """The socket has stopped listening, for all processes."""
         self.close()
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from oci_registry.web.transports import FileTransport, TCPFileTransport, UNIXFil
 
 
 class Site(Protocol):
-    """What connections of a worker belong to."""
+    """The owner of a worker's connections."""
 
     closing: bool
     poller: Poller | None
@@ -43,7 +43,7 @@ class WorkerConnection(protocol.Protocol):
     """A connection that waits for a request.
 
     What the worker cannot answer by itself goes to the core together with the connection, which comes back
-    between two requests. So the core, and nobody else, parses, refuses and times out odd requests.
+    between two requests. So only the core parses, refuses and times out unusual requests.
     """
 
     transport: Any
@@ -55,7 +55,7 @@ class WorkerConnection(protocol.Protocol):
         """When the connection was last in use."""
 
     def connectionMade(self) -> None:
-        """The connection is ours."""
+        """Take note that the connection is made or received."""
         if isinstance(self.transport, TCPFileTransport):
             self.transport.setTcpNoDelay(True)
         if self._site.poller is not None:
@@ -64,7 +64,7 @@ class WorkerConnection(protocol.Protocol):
         self._site.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer the request, or hand it over; nothing is answered before what was answered has been sent."""
+        """Answer the request, or hand it over, after the previous response has been sent."""
         self._received += data
         self.last = self._site.now()
         if self.transport.pending:
@@ -83,7 +83,7 @@ class WorkerConnection(protocol.Protocol):
         if last:
             self.transport.loseConnection()
         elif self.transport.pending:
-            # Only then anybody has to know when the client has read it.
+            # Only then the end of the write matters.
             self.transport.drained = self._drained
 
     def _drained(self) -> None:
@@ -96,7 +96,7 @@ class WorkerConnection(protocol.Protocol):
             self._proceed()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is closed, or somebody else's."""
+        """The connection is closed, or handed over."""
         self._site.disconnected(self)
 
     @property
@@ -125,7 +125,7 @@ def adopt(
         arguments = (descriptor, _Building(build), reactor)
     with socket.socket(fileno=descriptor):
         try:
-            # Twisted's own way for a reactor to adopt a connection, with our class of transport.
+            # Like the reactor's own method to adopt a connection, but with our class of transport.
             transport: FileTransport | None = made._fromConnectedSocket(*arguments)
         except OSError:
             return None
@@ -133,7 +133,7 @@ def adopt(
 
 
 class _Building:
-    """A factory of protocols of which Twisted only wants this method."""
+    """A factory with the one method that Twisted needs."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build

@@ -1,4 +1,4 @@
-"""The core's side of parts of files that a worker sends."""
+"""The core's side of file parts that a worker sends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Send = Callable[..., None]
 
 @define
 class Delegations:
-    """What a worker sends at the moment. *send*: sends to the worker."""
+    """The file parts that a worker is sending. *send*: sends a message to the worker."""
 
     _send: Send
     _numbers: count[int] = field(factory=count)
@@ -29,7 +29,7 @@ class Delegations:
         return len(self._running)
 
     def begin(self, transport: FileTransport, writer: SharedWriter) -> Callable[[], None] | None:
-        """Have the worker send what a writer has, if that is worth it; return what ends that."""
+        """Let the worker send the data of a writer, if that is worthwhile; return a function that ends it."""
         part = writer.part()
         if part is None or part.length < LEAST:
             return None
@@ -44,7 +44,7 @@ class Delegations:
             self._send(pack("unsend", number=number))
 
     def reported(self, message: Message) -> None:
-        """The worker has sent so many bytes, and maybe ends."""
+        """Take note that the worker has sent so many bytes, and perhaps all."""
         number = int(message.fields["number"])
         if number not in self._running:
             # It was recalled meanwhile.
@@ -56,7 +56,7 @@ class Delegations:
             transport.returned()
 
     def abort(self) -> None:
-        """The worker has gone, and nobody knows how much it has sent: close its connections."""
+        """Close the connections of a worker that has ended: it is unknown how much it has sent."""
         for transport, _ in list(self._running.values()):
             transport.abortConnection()
         self._running.clear()

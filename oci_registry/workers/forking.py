@@ -1,7 +1,7 @@
 """The forking process: imports what workers need, forks them, and replaces those that end.
 
-It never imports a reactor's instance and runs none, so that each worker can have its own. It ends, and all
-workers with it, when the core does.
+It never imports or runs a reactor, so that each worker can have its own. It ends, with all workers,
+when the core ends.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ CONTROL = 3
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 RunWorker = Callable[[int, socket.socket, int, Sequence[socket.socket]], None]
-"""Runs a worker: its number, its connection to the core, what ends with this process, where to accept."""
+"""Runs a worker: its number, its connection to the core, a pipe that ends with this process, sockets."""
 
 
 @define
 class _Worker:
-    """A worker, or the place of one: *due* is when it is started, None while it runs."""
+    """A worker, running or to be started: *due* is when it is started, None while it runs."""
 
     number: int
     restarts: Restarts = field(factory=Restarts)
@@ -45,7 +45,7 @@ class _Worker:
 
 
 class ForkingProcess:
-    """Keeps *count* workers running until the core says otherwise, or is gone."""
+    """Keeps *count* workers running until the core stops them, or ends."""
 
     def __init__(
         self,
@@ -60,14 +60,14 @@ class ForkingProcess:
         self._workers = [_Worker(number) for number in range(1, count + 1)]
         self._stopping = False
         self._orphaned = False
-        # Workers end when nobody holds the other end any more.
+        # Workers end when no process has the other end open.
         self._life, self._held = os.pipe()
         self._woken, self._wake = os.pipe()
         for end in (self._woken, self._wake):
             os.set_blocking(end, False)
 
     def run(self) -> None:
-        """Run until all workers have ended after `stop`, or at once when the core is gone."""
+        """Run until all workers have ended after `stop`, or until the core ends."""
         for ignored in _IGNORED:
             signal.signal(ignored, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -133,7 +133,7 @@ class ForkingProcess:
         theirs.close()
 
     def _be(self, worker: _Worker, link: socket.socket) -> None:
-        """Be a worker; never returns."""
+        """Become a worker; never returns."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -165,7 +165,7 @@ class ForkingProcess:
         self._tell("ended", worker=worker.number, pid=pid, how=how, wait=wait)
 
     def _tell(self, kind: str, *descriptors: int, **fields: Any) -> None:
-        # What the core does not take is lost; it is busy, or gone, which the next poll tells.
+        # A message that the core does not accept is lost; the next poll shows whether the core has ended.
         with suppress(OSError):
             send(self._control, pack(kind, **fields), *descriptors)
 
@@ -185,7 +185,7 @@ def _described(code: int) -> str:
 
 
 def without_tls() -> None:
-    """Make later imports of OpenSSL fail, which Twisted takes for its absence: workers need no TLS.
+    """Make later imports of OpenSSL fail, as if it were not installed: workers need no TLS.
 
     That saves 10 MiB in each worker.
     """
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str]) -> None:
     options = json.loads(arguments[0])
     gc.disable()
     without_tls()
-    # Not before OpenSSL is out of the way.
+    # Only after imports of OpenSSL are disabled.
     from oci_registry.workers import worker  # noqa: PLC0415
     from oci_registry.workers.options import WorkerOptions  # noqa: PLC0415
 
@@ -213,7 +213,7 @@ def main(arguments: Sequence[str]) -> None:
     process = ForkingProcess(control, listening, options["workers"], run_worker)
     worker.name_process("oci-registry: forking process")
     gc.collect()
-    # What was imported stays in pages that all processes share.
+    # Imported objects stay in memory pages that all processes share.
     gc.freeze()
     process.run()
 

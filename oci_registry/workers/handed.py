@@ -1,4 +1,4 @@
-"""Connections that the core has from a worker."""
+"""Connections that a worker has handed to the core."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from oci_registry.web.ready.answers import LONGEST
 from oci_registry.web.transports import FileTransport
 
 Lend = Callable[[bytes], object]
-"""Lends a worker the answer for a target, if there is one to be lent."""
+"""Lends a worker the answer for a target, if there is one."""
 GiveBack = Callable[[FileTransport, int, bytes], bool]
-"""Gives a connection, of a family, to a worker if a target has an answer to be lent; returns whether."""
+"""Gives a connection of an address family to a worker if it can be lent an answer; returns whether."""
 
 
 class HandedConnection:
     """A connection that goes back to a worker after an answer that workers can give themselves.
 
-    After any other answer it stays: most clients that ask for a blob ask for another. A connection that ends
-    with its answer does not go back, but others of the client will come: the worker is lent the answer.
+    After any other answer it stays, since most clients that request a blob request another. A
+    connection that ends with its answer does not go back, but the worker is lent the answer for the
+    client's next connections.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class HandedConnection:
         transport.drained = self._drained
 
     def received(self, data: bytes) -> None:
-        """Take note of what is asked for, and have the channel answer it."""
+        """Take note of the request, and let the channel answer it."""
         parts = data[:LONGEST].split(b" ", 2)
         self._target = parts[1] if len(parts) == 3 else b""
         self._receive(data)

@@ -14,11 +14,11 @@ from oci_registry.web.ready.table import Entry, ReadyAnswers, Repeatable, Shown
 from oci_registry.workers.messages import MAX_MESSAGE, Message, pack
 
 LEASE = 1.0
-"""Seconds for which a worker may send an answer. So long an answer outlives what it was made of."""
+"""Seconds for which a worker may send an answer. An answer may outlive its source for this long."""
 MOST_LENT = 2000
-"""Answers whose uses are counted when workers report them; further ones are not counted as hits."""
+"""The number of lent answers whose uses are counted; uses of further ones are not counted as hits."""
 _ROOM = 8 * 1024
-"""Bytes of a message for all but the pieces of an answer."""
+"""Bytes of a message besides the pieces of an answer."""
 
 
 @frozen
@@ -52,7 +52,7 @@ def pack_lease(loan: Loan) -> bytes | None:
 
 @frozen
 class Lease:
-    """What a worker has been lent. *route*: as for `Repeatable`."""
+    """An answer that a worker has been lent. *route*: as for `Repeatable`."""
 
     target: bytes
     until: float
@@ -62,7 +62,7 @@ class Lease:
 
 
 def unpack_lease(message: Message) -> Lease:
-    """Return what a message lends."""
+    """Return the lease in a message."""
     fields, rest = message.fields, message.payload
     pieces = []
     for length in fields["pieces"]:
@@ -78,7 +78,7 @@ def unpack_lease(message: Message) -> Lease:
 class Lender:
     """The core's side: lends answers, and counts their uses. *seconds*: returns the time.
 
-    *heard* is called with the target of an answer, and how often a worker has sent it.
+    *heard* is called with the target of an answer, and the number of times that a worker has sent it.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Lender:
 
 
 class Borrower:
-    """The worker's side: keeps answers as long as they are lent; `uses` are those since the last report."""
+    """The worker's side: keeps answers while they are lent; `uses` counts uses since the last report."""
 
     def __init__(self, answers: ReadyAnswers, seconds: Callable[[], float]) -> None:
         self._answers = answers
@@ -120,7 +120,7 @@ class Borrower:
         self.uses: Counter[bytes] = Counter()
 
     def borrow(self, lease: Lease) -> None:
-        """Send the answer from now on."""
+        """Keep a lent answer and send it from now on."""
 
         def serve() -> bool:
             # A clock that has been set back must not make the lease longer.

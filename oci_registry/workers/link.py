@@ -27,13 +27,13 @@ from oci_registry.workers.packets import Packets, close_all
 
 
 class AllWorkers(Protocol):
-    """What a link needs of all workers."""
+    """The part of `WorkerProcesses` that a link uses."""
 
     def ready(self, link: WorkerLink) -> None:
         """Take note that the worker accepts connections."""
 
     def lost(self, link: WorkerLink) -> None:
-        """Take note that the worker has gone."""
+        """Take note that the worker has ended."""
 
     def place_for(self, link: WorkerLink) -> WorkerLink | None:
         """Return the worker for a connection that came from *link*; None if there is none."""
@@ -41,9 +41,9 @@ class AllWorkers(Protocol):
 
 @frozen
 class Shared:
-    """What the links to all workers need.
+    """The objects that the links to all workers share.
 
-    *site*: where connections go that workers hand over. *output*: of the access log. *lender*: None if no
+    *site*: gets connections that workers hand over. *output*: that of the access log. *lender*: None if no
     answers are lent.
     """
 
@@ -60,14 +60,14 @@ class Shared:
             self._log.warn(
                 "{lines} lines of the access log of a worker were dropped", lines=dropped
             )
-        # As in the access log: a full disk, or a reader of the log that has gone.
+        # As in the access log: the disk is full, or the reader of the log has gone.
         with suppress(OSError, ValueError):
             self.output.write(lines.decode("ascii"))
             self.output.flush()
 
 
 class WorkerLink:
-    """Takes connections from worker *number*, and gives them back between two requests."""
+    """Takes connections from worker *number*, and returns them between two requests."""
 
     _log = Logger()
 
@@ -88,7 +88,7 @@ class WorkerLink:
             MOST_LENT, MOST_LENT, lambda *_: 1
         )
         self.connections = 0
-        """How many connections the worker has itself."""
+        """The number of connections that the worker itself has."""
         self._cpu = 0.0
         self._delegations = Delegations(self._send)
         self._packets = Packets(connection, reactor, self._received, self._lost)
@@ -99,26 +99,26 @@ class WorkerLink:
     def _delegate(
         self, transport: FileTransport, writer: SharedWriter
     ) -> Callable[[], None] | None:
-        """Have the least busy worker send what a writer has."""
+        """Let the least busy worker send the data of a writer."""
         link = self._workers.place_for(self)
         return None if link is None else link.begin(transport, writer)
 
     def begin(self, transport: FileTransport, writer: SharedWriter) -> Callable[[], None] | None:
-        """Have this worker send what a writer has."""
+        """Let this worker send the data of a writer."""
         return self._delegations.begin(transport, writer)
 
     @property
     def load(self) -> int:
-        """The connections that the worker has or sends on."""
+        """The number of connections that the worker has or sends on."""
         return self.connections + len(self._delegations)
 
     @property
     def open(self) -> bool:
-        """Whether the worker is there."""
+        """Whether the worker is connected."""
         return self._packets.open
 
     def close_clients(self, grace: float) -> None:
-        """Have the worker close all connections, within *grace* seconds, and end."""
+        """Make the worker close all connections, within *grace* seconds, and end."""
         self._packets.send(pack("close", grace=grace))
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class WorkerLink:
         )
 
     def _one_less(self) -> None:
-        # One that was accepted since the last report has not been counted.
+        # A connection that was accepted since the last report is not counted yet.
         self.connections = max(0, self.connections - 1)
 
     def _handed(self, message: Message, descriptor: int) -> None:
@@ -217,7 +217,7 @@ class WorkerLink:
         return True
 
     def take(self, descriptor: int, family: int, loan: Loan) -> bool:
-        """Have this worker take a connection, and lend it an answer; return whether that is possible."""
+        """Pass a connection to this worker, and lend it an answer; return whether that is possible."""
         if not self._has(loan):
             return False
         self.connections += 1

@@ -1,4 +1,4 @@
-"""Messages between the core and its other processes: a kind, plain fields, and bytes behind them."""
+"""Messages between the core and its other processes: a kind, plain fields, and a payload of bytes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from attrs import frozen
 
 MAX_MESSAGE = 128 * 1024
-"""Bytes of one message: what Linux lets a socket of this kind take at once, with room to spare."""
+"""The maximum size of a message in bytes, well below the limit of Linux for such sockets."""
 
 
 @frozen
 class Message:
-    """One message. *fields* are plain values; *payload* is whatever the kind says."""
+    """One message. *fields* are plain values; The kind determines the meaning of *payload*."""
 
     kind: str
     fields: dict[str, Any]
@@ -29,7 +29,7 @@ def pack(kind: str, payload: bytes = b"", **fields: object) -> bytes:
 
 
 def unpack(data: bytes) -> Message:
-    """Return the message; ValueError if it is none."""
+    """Return the message; ValueError if it is malformed."""
     head, newline, payload = data.partition(b"\n")
     if not newline:
         raise ValueError("a message without a head")

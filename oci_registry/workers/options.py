@@ -1,4 +1,4 @@
-"""What a worker has to know of the settings."""
+"""The settings that a worker needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from attrs import frozen
 
 @frozen
 class WorkerOptions:
-    """What a worker has to know.
+    """The settings of a worker.
 
     *idle*: seconds a connection may be silent; *linger*: seconds a client has to read a response.
     *access_log*: the form of the access log, or ``off``.

@@ -1,4 +1,4 @@
-"""Messages and file descriptors over a UNIX socket that keeps the bounds of messages, on the reactor."""
+"""Messages and file descriptors over a UNIX socket that preserves message boundaries, on the reactor."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from zope.interface import implementer
 from oci_registry.workers.messages import MAX_MESSAGE, Message, unpack
 
 AT_ONCE = 32
-"""Messages that are received before other work of the reactor has its turn."""
+"""The maximum number of messages that are received in one iteration of the reactor."""
 RETRY = 0.01
-"""Seconds until the next attempt when the kernel takes no further descriptors."""
+"""Seconds until the next attempt if the kernel accepts no further descriptors."""
 _BUFFER = 4 * MAX_MESSAGE
 _FULL = frozenset((EAGAIN, ENOBUFS, ENOMEM, ETOOMANYREFS))
 
 MOST_DESCRIPTORS = 2
-"""The most descriptors that come with a message."""
+"""The maximum number of descriptors that come with a message."""
 
 Received = Callable[[Message, Sequence[int]], None]
-"""Takes a message and the descriptors that came with it, which it has to close."""
+"""Takes a message and its descriptors, which it must close."""
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a connection for messages, which nobody else can connect to."""
+    """Return the two ends of a private connection for messages."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
         end.setblocking(False)
@@ -73,9 +73,10 @@ def close_all(descriptors: Iterable[int]) -> None:
 class Packets:
     """One end of a connection for messages.
 
-    *received* is called for each message, *lost* once when the other end has gone; not after `close`. What
-    the kernel does not take at once waits in order, however much that is: what is sent is bounded by the
-    connections of clients, and by those who ask for `waiting` before they send.
+    *received* is called for each message, *lost* once when the other end is closed; neither after
+    `close`. Messages that the kernel does not accept at once wait in order, without a limit here: their
+    number is bounded by the connections of clients, and by callers that check `waiting` before they
+    send.
     """
 
     _log = Logger()
@@ -101,7 +102,7 @@ class Packets:
 
     @property
     def waiting(self) -> int:
-        """How many messages wait."""
+        """The number of waiting messages."""
         return len(self._waiting)
 
     def send(self, data: bytes, *descriptors: int) -> None:
@@ -131,7 +132,7 @@ class Packets:
             self._reactor.addWriter(self)
 
     def doWrite(self) -> None:
-        """Send what waits."""
+        """Send waiting messages."""
         while self.open and self._waiting:
             data, descriptors = self._waiting[0]
             if not self._sent(data, descriptors):
@@ -176,11 +177,11 @@ class Packets:
             self._lost()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor has found the other end gone."""
+        """The reactor has detected that the other end is closed."""
         self._end()
 
     def close(self) -> None:
-        """Close this end. Idempotent; what waits is lost."""
+        """Close this end; waiting messages are lost. Idempotent."""
         if not self.open:
             return
         self.open = False

@@ -1,4 +1,4 @@
-"""What a worker reports to the core: lines of the access log, and what it has counted."""
+"""Reports of a worker to the core: lines of the access log, and counts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IDelayedCall
 from oci_registry.workers.messages import pack
 
 INTERVAL = 0.25
-"""Seconds between two reports; what was counted since the last is lost when a worker is killed."""
+"""Seconds between two reports; counts since the last one are lost if a worker is killed."""
 MOST_TARGETS = 100
-"""The most targets of one report, each of which may be long."""
+"""The maximum number of targets in one report, each of which may be long."""
 
 _STATUS = "/proc/self/statm"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -48,7 +48,7 @@ class _Nothing:
 
 
 class Responses:
-    """Counts responses as `Metrics` does, to be reported. Bytes of blobs are none that a worker counts."""
+    """Counts responses as `Metrics` does, to be reported; a worker counts no bytes of blobs."""
 
     client_bytes = _Nothing()
 
@@ -56,7 +56,7 @@ class Responses:
         self.counted: Counter[tuple[str, str, str]] = Counter()
 
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
-        """A request was answered, in no time."""
+        """Count a response, with a duration of 0."""
         del seconds
         self.counted[route, method, status] += 1
 
@@ -64,13 +64,14 @@ class Responses:
 class Lines:
     """An output of the access log that sends lines to the core, each with the number of the worker.
 
-    *room*: whether the core can take more; without it lines are dropped, and their number is in the next.
+    *room*: whether the core can take more; otherwise lines are dropped, and the next message has their
+    number.
     """
 
     def __init__(self, send: Send, room: Callable[[], bool], number: int, form: str) -> None:
         self._send = send
         self._room = room
-        # Compatible with readers of the fields before it: it comes last.
+        # The new field comes last, so that the fields before it stay the same.
         self._end = "}\n" if form == "json" else "\n"
         self._named = f', "worker": {number}}}\n' if form == "json" else f" worker={number}\n"
         self._dropped = 0
@@ -82,17 +83,17 @@ class Lines:
             return
         named = text.replace(self._end, self._named)
         dropped, self._dropped = self._dropped, 0
-        # Lines are ASCII. A batch of them is bounded by the log.
+        # Lines are ASCII. The log bounds the size of a batch.
         self._send(pack("lines", named.encode("ascii", "backslashreplace"), dropped=dropped))
 
     def flush(self) -> None:
-        """Do nothing: nothing is kept."""
+        """Do nothing: no lines are buffered here."""
 
 
 class Reports:
-    """Sends what was counted, some time after it was.
+    """Sends counts to the core, with some delay.
 
-    *connections*: returns how many there are. *consumed*: returns what `consumption` does.
+    *connections*: returns their number. *consumed*: a function such as `consumption`.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Reports:
         self._due: IDelayedCall | None = None
 
     def changed(self) -> None:
-        """Something was counted: report it soon."""
+        """Take note that a count has changed, to report it soon."""
         if self._due is None:
             self._due = self._reactor.callLater(INTERVAL, self.send)
 

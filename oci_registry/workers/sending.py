@@ -1,4 +1,4 @@
-"""Parts of files that a worker sends on connections of the core."""
+"""Sends parts of files on connections of the core, in a worker."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from oci_registry.workers.messages import Message, pack
 from oci_registry.workers.packets import close_all
 
 LEAST = 4 * 1024 * 1024
-"""The fewest bytes for which another process is worth its messages."""
+"""The minimum number of bytes for which sending by another process is worth its messages."""
 PROGRESS = 1.0
-"""Seconds after which the core knows what has been sent."""
+"""Seconds between two reports to the core about sent bytes."""
 
 
 def pack_part(number: int, offset: int, length: int) -> bytes:
-    """Return the message that has a worker send; socket and file come with it."""
+    """Return the message that makes a worker send a part; socket and file are sent with it."""
     return pack("send", number=number, offset=offset, length=length)
 
 
 @implementer(IWriteDescriptor)
 class PartSender:
-    """Sends a part of a file to a socket, as far as it is in the page cache, and closes its descriptors.
+    """Sends the cached bytes of a file part to a socket, and then closes both descriptors.
 
-    *report* gets the number of bytes since the last report, and whether it was the last one: all has been
-    sent, or the next bytes must be read, or the client has left, which the core finds out by itself.
+    *report* gets the number of bytes since the last report, and whether it was the last one: everything
+    has been sent, or the next bytes must be read, or the client has left, which the core detects
+    itself.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class PartSender:
         return "sending"
 
     def doWrite(self) -> None:
-        """The socket takes something."""
+        """Write to the socket, which is writable."""
         if self._ended:
             return
         wanted = min(self._left, PIECE)
@@ -92,7 +93,7 @@ class PartSender:
             self._report(self._unreported, True)
 
     def stop(self) -> None:
-        """Send no more, and report nothing. Idempotent."""
+        """Stop sending, without a report. Idempotent."""
         if self._ended:
             return
         self._reactor.removeWriter(self)

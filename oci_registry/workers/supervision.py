@@ -30,14 +30,14 @@ from oci_registry.workers.restarts import Restarts
 _HARMLESS = re.compile("PATH|HOME|LANG|TZ|(?:LC|LD|PYTHON|MALLOC)_?[A-Z_]+")
 _PROGRAM = "oci_registry.workers.forking"
 STOP_TIMEOUT = 2.0
-"""Seconds after the grace period in which workers have to end."""
+"""Seconds after the grace period within which workers must end."""
 
 
 class WorkerProcesses:
     """The workers of a daemon.
 
-    *ports*: returns the ports whose connections workers accept. As long as there is no worker, the core
-    accepts them itself.
+    *ports*: returns the ports whose connections workers accept. While there is no worker, the core
+    accepts connections itself.
     """
 
     _log = Logger()
@@ -95,9 +95,9 @@ class WorkerProcesses:
         descriptors = {0: 0, 1: 1, 2: 2, CONTROL: control}
         for index, port in enumerate(self._ports):
             descriptors[CONTROL + 1 + index] = port.fileno()
-        # Other variables of the daemon may be secrets.
+        # Other environment variables of the daemon may be secrets.
         variables = {name: os.environ[name] for name in os.environ if _HARMLESS.fullmatch(name)}
-        # Its own path of modules may be of its own making.
+        # The daemon's module path may have been changed.
         variables["PYTHONPATH"] = os.pathsep.join(os.path.abspath(each) for each in sys.path)
         self._reactor.spawnProcess(
             _ForkingProtocol(self._ended),
@@ -115,7 +115,7 @@ class WorkerProcesses:
                 link = WorkerLink(number, connection, self._shared, self, self._reactor)
                 self._links.add(link)
                 if self._stopping:
-                    # It was being started when the others were asked to close.
+                    # It was being started when the others were told to close.
                     link.close_clients(self._grace)
             case "ended", []:
                 if not self._stopping:
@@ -150,7 +150,7 @@ class WorkerProcesses:
                 port.stopReading()
 
     def lost(self, link: WorkerLink) -> None:
-        """Accept connections here if that was the last worker."""
+        """Accept connections in the core if that was the last worker."""
         link.close()
         self._links.discard(link)
         self._ready.discard(link)
@@ -162,7 +162,7 @@ class WorkerProcesses:
             port.startReading()
 
     def place_for(self, link: WorkerLink) -> WorkerLink | None:
-        """Return the worker for a connection: the one that it came from, unless others have fewer."""
+        """Return the worker for a connection: the one that it came from, unless another has fewer."""
         if not self._ready:
             return None
         fewest = min(self._ready, key=_load)
@@ -174,7 +174,7 @@ class WorkerProcesses:
         self._metrics.workers.set(len(self._ready))
 
     def _control_lost(self) -> None:
-        """The end of the process is noticed elsewhere."""
+        """The end of the process is detected elsewhere."""
 
     def _ended(self, how: str) -> None:
         if self._control is not None:
@@ -196,7 +196,7 @@ class WorkerProcesses:
             self._gone.fire(None)
 
     def close(self, grace: float) -> Deferred[None]:
-        """Have all workers close their connections and end; kill them some time after *grace* seconds."""
+        """Make all workers close their connections and end; kill them some time after *grace* seconds."""
         return Deferred.fromCoroutine(self._close(grace))
 
     async def _close(self, grace: float) -> None:
@@ -236,13 +236,13 @@ def _load(link: WorkerLink) -> int:
 
 
 class _ForkingProtocol(ProcessProtocol):
-    """Tells of the end of the forking process."""
+    """Reports the end of the forking process."""
 
     def __init__(self, ended: Callable[[str], None]) -> None:
         self._ended = ended
 
     def processEnded(self, reason: Failure) -> None:
-        """The process is gone."""
+        """The process has ended."""
         value: Any = reason.value
         signal = getattr(value, "signal", None)
         status = getattr(value, "exitCode", None)

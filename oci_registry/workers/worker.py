@@ -36,17 +36,17 @@ from oci_registry.workers.reports import Lines, Reports, Responses
 from oci_registry.workers.sending import PartSender
 
 IDLE_CHECK = 10.0
-"""Seconds between two looks for connections that were idle for too long."""
+"""Seconds between two checks for connections that were idle for too long."""
 MAX_WAITING = 64
 """Messages that may wait for the core before lines of the access log are dropped."""
 LIMITS = ReadyLimits(entries=1000, size=4 * 1024 * 1024)
-"""Of the answers that a worker keeps."""
+"""The limits of the answers that a worker keeps."""
 MAX_TEXT = MAX_MESSAGE // 8
-"""The most characters of an event that is sent to the core's log."""
+"""The maximum length in characters of an event that is sent to the core's log."""
 
 
 class Worker:
-    """One worker; runs until the core lets it stop, or is gone."""
+    """One worker; runs until the core stops it, or ends."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Worker:
         return seconds
 
     def log(self, event: LogEvent) -> None:
-        """Send an event to the core, which has the log."""
+        """Send an event to the core, which writes the log."""
         text = formatEvent(event)
         failure = event.get("log_failure")
         if isinstance(failure, Failure):
@@ -113,7 +113,7 @@ class Worker:
         self._reports.changed()
 
     def disconnected(self, connection: WorkerConnection) -> None:
-        """Remove a connection; stop when it was the last, if that is wanted."""
+        """Remove a connection; stop after the last one if the worker is closing."""
         self._connections.discard(connection)
         self._reports.changed()
         self._stop_if_done()
@@ -148,7 +148,7 @@ class Worker:
             case "send", [connection, file]:
                 self._send_part(message, connection, file)
             case "send", _:
-                # Too many open files here: the kernel has dropped what it had no room for.
+                # Too many open files here: the kernel has dropped descriptors.
                 close_all(descriptors)
                 self._link.send(pack("sent", number=message.fields["number"], count=0, last=True))
             case "unsend", []:
@@ -219,7 +219,7 @@ class Worker:
 @implementer(ILogObserver)
 @frozen
 class _Observer:
-    """Passes events on."""
+    """Passes log events on to the worker."""
 
     _log: Callable[[LogEvent], None]
 
@@ -229,7 +229,7 @@ class _Observer:
 
 @implementer(IReadDescriptor)
 class _Life:
-    """A pipe that ends with the forking process, and this process with it."""
+    """A pipe that ends with the forking process; then this process ends too."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -258,7 +258,7 @@ def run(
     listening: Sequence[socket.socket],
     options: WorkerOptions,
 ) -> None:
-    """Run worker *number* until the core lets it stop. *life*: a pipe that ends with the forking process."""
+    """Run worker *number* until the core stops it. *life*: a pipe that ends with the forking process."""
     name_process(f"oci-registry: worker {number}")
     reactor: Any = epollreactor.EPollReactor()
     reactor.addReader(_Life(life))
