@@ -1,4 +1,4 @@
-"""What is recorded: numbers that the daemon counts anyway, all of which only grow."""
+"""The recorded numbers: counters that the daemon has anyway, all of which only grow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METHODS = ("GET", "HEAD")
 
 @frozen
 class Counts:
-    """Numbers since the start of the daemon, or in some time.
+    """Counts since the start of the daemon, or within some time.
 
     *requests*: GET and HEAD of manifests and blobs; *errors*: those with a status of 500 or more. *hits*,
     *misses*: as in the metrics, of both. *sent*, *fetched*: bytes of blobs, to clients and from registries.
@@ -37,7 +37,7 @@ class Counts:
 
     @property
     def saved(self) -> int:
-        """Bytes of blobs that clients got and no registry had to send."""
+        """Bytes of blobs sent to clients without being fetched from a registry."""
         return max(0, self.sent - self.fetched)
 
     @property
@@ -47,7 +47,7 @@ class Counts:
 
     @property
     def pulls_saved(self) -> int:
-        """Manifests that clients got from a registry that counts pulls, and that it was not asked for."""
+        """Manifests from registries that count pulls that were served without a request to them."""
         return max(0, self.limited - self.limited_fetched)
 
     def row(self) -> tuple[int, ...]:
@@ -59,12 +59,12 @@ COLUMNS = tuple(field.name for field in fields(Counts))
 
 
 def grown(before: Sequence[int], now: Sequence[int]) -> tuple[int, ...]:
-    """Return by how much each number has grown; one that has become smaller has not."""
+    """Return by how much each number has grown, 0 if it has become smaller."""
     return tuple(max(0, new - old) for old, new in zip(before, now, strict=True))
 
 
 def read_counts(metrics: Metrics) -> Counts:
-    """Return what has been counted until now."""
+    """Return the current counts."""
     requests = errors = images = limited = 0
     for (route, method, status), count in metrics.responses.items():
         name, *kinds = route.split("/")

@@ -14,13 +14,13 @@ _NEW = ".new"
 
 
 class OfAnother(Exception):
-    """Another process has the file."""
+    """Another process uses the file."""
 
 
 class HistoryFile:
-    """A file at *path* that one process has at a time: it holds a lock (``flock``), where there are locks.
+    """A file at *path* that one process uses at a time, with a lock (``flock``) if the volume has locks.
 
-    What is written takes the place of the file at once. It is not flushed to the disk: nothing depends on it.
+    Writes replace the file atomically. It is not flushed to the disk, since nothing depends on it.
     """
 
     def __init__(self, path: str) -> None:
@@ -28,7 +28,7 @@ class HistoryFile:
         self._held: int | None = None
 
     def take(self) -> bytes:
-        """Have the file until it is closed, and return its content, empty if it was not there.
+        """Lock the file until it is closed, and return its content, empty if it did not exist.
 
         Raises `OfAnother`, OSError.
         """
@@ -44,11 +44,11 @@ class HistoryFile:
             except BaseException:
                 os.close(descriptor)
                 raise
-            # Another process has put a new one in its place meanwhile.
+            # Another process has replaced it meanwhile.
             os.close(descriptor)
 
     def write(self, data: bytes) -> None:
-        """Replace the content of a file that was taken. Raises `OfAnother`, OSError."""
+        """Replace the content of a locked file. Raises `OfAnother`, OSError."""
         new = self.path + _NEW
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -65,7 +65,7 @@ class HistoryFile:
         self._hold(descriptor)
 
     def close(self) -> None:
-        """Give the file back. Idempotent."""
+        """Release the file. Idempotent."""
         descriptor, self._held = self._held, None
         if descriptor is not None:
             os.close(descriptor)

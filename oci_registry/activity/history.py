@@ -12,15 +12,15 @@ from oci_registry.activity.counts import COLUMNS, Counts
 from oci_registry.activity.ring import MOST, Ring
 
 PERIODS = {"hour": (60, 60), "day": (96, 900), "week": (84, 7200)}
-"""How many parts each period has, and their seconds."""
+"""How many parts each period has, and the length of each in seconds."""
 LONGEST = 256 * 1024
-"""The most bytes of a file that are read."""
+"""The maximum size in bytes of a file that is read."""
 _VERSION = 1
 
 
 @frozen
 class Part:
-    """What has happened in *seconds* from *time* on."""
+    """The activity in *seconds* from *time* on."""
 
     time: int
     seconds: int
@@ -28,11 +28,11 @@ class Part:
 
 
 class BadHistory(Exception):
-    """What should be a history is none; the message says why."""
+    """The content of a file is not a history; the message says why."""
 
 
 class History:
-    """What has happened lately. *began*: since when it is recorded. Takes about 20 KiB."""
+    """The recent activity. *began*: the start of the recording. Takes about 20 KiB."""
 
     def __init__(self, began: float) -> None:
         self.began = began
@@ -41,7 +41,7 @@ class History:
         }
 
     def add(self, when: float, row: Sequence[int]) -> None:
-        """Add the numbers of a row, in the order of `COLUMNS`, which are those at *when*."""
+        """Add the numbers of a row at *when*, in the order of `COLUMNS`."""
         for ring in self._rings.values():
             ring.add(when, row)
 
@@ -51,7 +51,7 @@ class History:
         return [Part(time, ring.step, Counts(*row)) for time, row in ring.series(now)]
 
     def to_json(self) -> bytes:
-        """Return all of it."""
+        """Return the whole history as JSON."""
         document = {
             "version": _VERSION,
             "began": self.began,
@@ -61,7 +61,7 @@ class History:
         return json.dumps(document, separators=(",", ":")).encode()
 
     def restore(self, data: bytes) -> None:
-        """Add what `to_json` has returned before; raise `BadHistory`, and change nothing then."""
+        """Add the result of an earlier `to_json`; if it is invalid, raise `BadHistory` and change nothing."""
         try:
             began, rows = _read(json.loads(data))
         except (ValueError, TypeError, LookupError, RecursionError) as error:
@@ -72,13 +72,13 @@ class History:
 
 
 def _read(document: Any) -> tuple[float, dict[str, list[list[int]]]]:
-    """Return when it was begun, and the rows of each period with our columns."""
+    """Return the start of the recording, and the rows of each period with our columns."""
     if document["version"] != _VERSION:
         raise ValueError("another version")
     began = document["began"]
     if not isinstance(began, int | float) or not 0 <= began < MOST:
         raise ValueError("a wrong time")
-    # A column that was not there is empty, one that is not here any more is not read.
+    # A column that the file lacks is empty, and one that no longer exists is ignored.
     places = {name: place for place, name in enumerate(document["columns"], 1)}
     columns = [places.get(name) for name in COLUMNS]
     periods = {}

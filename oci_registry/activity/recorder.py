@@ -1,4 +1,4 @@
-"""Records what has happened: once a minute, from numbers that are counted anyway."""
+"""Records the activity once a minute, from counters that exist anyway."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from oci_registry.activity.history import LONGEST, BadHistory, History, Part
 from oci_registry.streams.threads import RunInThread
 
 INTERVAL = 60.0
-"""Seconds between two looks at the numbers, and between two writes of the file."""
+"""Seconds between two reads of the numbers, and between two writes of the file."""
 
 
 class Recorder:
-    """Records how much *read* has grown, and keeps that in *file* over restarts; None: it is not kept.
+    """Records how much *read* has grown, and keeps that in *file* across restarts; None: it is not kept.
 
     The file is read and written by *run*, never twice at once. If it cannot be used, that is logged once, and
     tried again each minute. What was counted since the last write is lost with a process that is killed.
@@ -50,11 +50,11 @@ class Recorder:
 
     @property
     def began(self) -> float:
-        """Since when something is recorded."""
+        """The start of the recording, in seconds since the epoch."""
         return min(self._history.began, self._clock.seconds())
 
     def parts(self, period: str) -> list[Part]:
-        """Return what has happened in each part of a period, until now."""
+        """Return the activity in each part of a period, until now."""
         self.record()
         return self._history.parts(period, self._clock.seconds())
 
@@ -65,7 +65,7 @@ class Recorder:
             self._schedule()
 
     async def stop(self) -> None:
-        """Write what was recorded, and give the file back."""
+        """Write the history, and release the file."""
         self._stopped = True
         if self._next is None:
             return
@@ -81,7 +81,7 @@ class Recorder:
     def record(self) -> None:
         """Record how much the numbers have grown since the last time."""
         now, row = self._clock.seconds(), self._read().row()
-        # Most of it has happened in the minute before, unless the clock was changed.
+        # Most of the growth belongs to the minute before, unless the clock was changed.
         when = min(max(self._when, now - INTERVAL), now)
         new, self._before, self._when = grown(self._before, row), row, now
         if any(new):
@@ -89,7 +89,7 @@ class Recorder:
             self._changed = True
 
     def _schedule(self) -> None:
-        # At the end of each minute, so that what was counted belongs to it.
+        # At the end of each minute, so that all counts belong to it.
         self._next = self._clock.callLater(INTERVAL - self._clock.seconds() % INTERVAL, self._tick)
 
     def _tick(self) -> None:
@@ -100,7 +100,7 @@ class Recorder:
     # -- the file
 
     def _keep(self) -> None:
-        """Take the file, or write it if something has changed, unless that is under way."""
+        """Lock the file, or write it if something has changed, unless that is running."""
         if self._file is None or not self._working.called:
             return
         done: Deferred[None] = Deferred()

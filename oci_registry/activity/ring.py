@@ -1,4 +1,4 @@
-"""Numbers in equal parts of time, for a bounded time: pure, but for the time that is given."""
+"""Numbers in equal parts of time, for a bounded time; the caller passes the time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
 MOST = 2**53
-"""The largest number: larger ones are not exact in JSON everywhere."""
+"""The largest number: some JSON parsers do not read larger ones exactly."""
 
 
 class Ring:
     """The last *count* parts of time, of *step* seconds each, with *width* numbers in each part.
 
-    Parts are aligned to the epoch, and each has one place. So a clock that jumps makes parts empty or adds to
-    those that it has had before; nothing is counted twice or becomes negative. Takes 8 bytes for each number.
+    Parts are aligned to the epoch, and each has one place. So a jump of the clock leaves parts empty,
+    or adds to earlier parts; nothing is counted twice or becomes negative. Takes 8 bytes for each
+    number.
     """
 
     def __init__(self, count: int, step: int, width: int) -> None:
@@ -39,7 +40,7 @@ class Ring:
             self._numbers[at] = min(MOST, self._numbers[at] + number)
 
     def series(self, now: float) -> list[tuple[int, tuple[int, ...]]]:
-        """Return the beginning and the numbers of each part up to *now*, earliest first; of none, zeros."""
+        """Return the beginning and the numbers of each part up to *now*, earliest first; 0 if none."""
         last = int(now // self.step)
         nothing = (0,) * self._width
         return [
@@ -61,7 +62,7 @@ class Ring:
                 yield (part, *self._at(place))
 
     def restore(self, rows: Iterable[Sequence[int]]) -> None:
-        """Add what `rows` has yielded, but keep what is later."""
+        """Add the rows of an earlier `rows`, but keep later parts."""
         for part, *numbers in rows:
             if part >= self._parts[part % self.count]:
                 self._add(part, numbers)
