@@ -1,1 +1,1 @@
-"""The admin API: HTTP and JSON for those who look after a running daemon. Never on the port for clients."""
+"""The admin API: HTTP and JSON for operators of a running daemon. Never on the port for clients."""

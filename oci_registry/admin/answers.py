@@ -1,4 +1,4 @@
-"""What the admin API says of a running daemon. Times are seconds since the epoch, sizes are bytes."""
+"""Answers of the admin API about a running daemon. Times are seconds since the epoch, sizes are bytes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from oci_registry.management.as_json import Answer
 class DaemonStatus(Answer):
     """The daemon and its store.
 
-    *started*: when. *ready*: whether what is stored can be served; *unreadable*, *unwritable*: why the store
-    cannot be read or written, null if it can. *objects*, *size*: blobs and manifests that are stored, null
-    while that is not known. *limit*: what the store may take, null without a limit; *free*: what its volume
-    has left, null if that is not known. *connections*: open connections of clients.
+    *started*: when it started. *ready*: whether stored content can be served; *unreadable*,
+    *unwritable*: why the store cannot be read or written, null if it can. *objects*, *size*: number and
+    bytes of stored blobs and manifests, null while that is not known. *limit*: the maximum size of the
+    store, null without a limit; *free*: free bytes of its volume, null if that is not known.
+    *connections*: open connections of clients.
     """
 
     version: str
@@ -38,9 +39,9 @@ class DaemonStatus(Answer):
 class RunningTransfer(Answer):
     """A download from a registry.
 
-    *phase*: asking, receiving, verifying, committing or ended. *size*: null if it is not known. *rate*: bytes
-    a second, lately. *readers*: clients that are being served from it; *clients*: those and the ones before.
-    *stored*: false for one that only serves a single client. *seconds*: since it began.
+    *phase*: asking, receiving, verifying, committing or ended. *size*: null if it is not known. *rate*:
+    recent bytes per second. *readers*: clients that are being served from it; *clients*: these and
+    earlier ones. *stored*: false for one that only serves a single client. *seconds*: since it began.
     """
 
     digest: str
@@ -58,9 +59,9 @@ class RunningTransfer(Answer):
 
 @frozen
 class Top(Answer):
-    """The running downloads, the one that began first comes first.
+    """The running downloads, oldest first.
 
-    *count*: how many there are, which may be more than are listed; *rate*: bytes a second, together.
+    *count*: how many there are, which may be more than are listed; *rate*: bytes per second in total.
     """
 
     time: float
@@ -103,10 +104,10 @@ class ErrorStatus(Answer):
 class HostStatus(Answer):
     """One host of an upstream.
 
-    *used*: whether it was asked since the start. *available*: false while a circuit breaker for a kind of
-    requests is open. *limit*, *remaining*: the rate limit that it announces, null without one; *low*: whether
-    little of it is left. *waiting*: requests that wait for a connection; *connections*: requests that it is
-    answering.
+    *used*: whether it was asked since the start. *available*: false while a circuit breaker for a kind
+    of requests is open. *limit*, *remaining*: the rate limit that it announces, null without one;
+    *low*: whether little of it is left. *waiting*: requests that wait for a connection; *connections*:
+    running requests.
     """
 
     name: str
@@ -134,7 +135,7 @@ class UpstreamStatus(Answer):
 
 @frozen
 class UpstreamPage(Answer):
-    """Some upstreams, by name. *next*: send it as ``after`` for those that follow; null if there are none."""
+    """A page of upstreams, by name. *next*: the ``after`` of the next page; null on the last one."""
 
     upstreams: tuple[UpstreamStatus, ...]
     next: str | None
@@ -142,7 +143,7 @@ class UpstreamPage(Answer):
 
 @frozen
 class SweepStatus(Answer):
-    """The sweep that runs, or the latest one.
+    """The running or latest sweep.
 
     *interval*: seconds between two sweeps. *began*: null before the first one. *seconds*: how long the latest
     one took, null before it has ended; *error*: why it failed, null if it did not.
@@ -157,7 +158,7 @@ class SweepStatus(Answer):
 
 @frozen
 class EventRecord(Answer):
-    """Something that has happened. *id* grows; *kind* says which *fields* there are."""
+    """An event. *id* grows; *kind* determines the *fields*."""
 
     id: int
     time: float
@@ -174,13 +175,14 @@ class ErrorList(Answer):
 
 @frozen
 class ScrubState(Answer):
-    """The pass that is running, or the latest one.
+    """The running or latest pass.
 
     *since*: when it began; null before the first one. *ended*: when it ended, null if it has not. *position*:
-    the key of the last object that was checked. *objects*, *blobs*, *bytes*: how many were checked. *found*:
-    corrupt objects, of which so many are in *quarantine*, were *removed*, or were fetched again (*refetched*).
-    *dangling*: tags whose manifest is not stored. *rate*: bytes a second, 0 without a limit. *problem*: why the
-    pass has stopped before its end, or has not checked everything.
+    the key of the last object that was checked. *objects*, *blobs*, *bytes*: how many were checked.
+    *found*: corrupt objects; *quarantine*, *removed*, *refetched*: how many of them were moved to the
+    quarantine, removed, or fetched again. *dangling*: tags whose manifest is not stored. *rate*: bytes
+    per second, 0 without a limit. *problem*: why the pass has stopped before its end, or has not
+    checked everything.
     """
 
     running: bool
@@ -209,8 +211,8 @@ class HeldDigest(Answer):
 
 @frozen
 class WaitingDigest(Answer):
-    """A new digest that waits for its minimum age. *since*: when it was first seen; *adoptable*: from when
-    on it is served, null if that is not known (RFC 3339).
+    """A new digest that waits for its minimum age. *since*: when it was first seen; *adoptable*: when
+    it will be served, null if that is not known (RFC 3339).
     """
 
     digest: str
@@ -230,8 +232,8 @@ class SeenDigest(Answer):
 
 @frozen
 class TagState(Answer):
-    """What is known of a tag. *digest*: what is served, null if nothing is stored. *history*: the digest last
-    named comes first.
+    """The state of a tag. *digest*: the one that is served, null if nothing is stored. *history*: the
+    last named digest comes first.
     """
 
     digest: str | None

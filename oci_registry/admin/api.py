@@ -38,9 +38,9 @@ _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE"})
 
 @frozen
 class ApiLimits:
-    """*seconds*: after which a request that changes nothing fails; *at_once*: requests that may be handled.
+    """*seconds*: the deadline of a request that changes nothing; *at_once*: the most concurrent requests.
 
-    *long*: as *seconds*, for what goes through the whole store; commands wait for 300.
+    *long*: the deadline of requests that go through the whole store; commands wait for 300 s.
     """
 
     seconds: float = 60.0
@@ -50,7 +50,7 @@ class ApiLimits:
 
 @frozen
 class ApiParts:
-    """What the resources of the API have in common. *run*: for long answers."""
+    """The objects that all resources of the API share. *run*: the threads for long answers."""
 
     watch: ClientWatch
     clock: IReactorTime
@@ -71,7 +71,7 @@ class Guarded(Answering):
         self._handling = 0
 
     async def answer(self, request: RegistryRequest) -> None:
-        """Respond to a request, or say what is wrong with it, and count it."""
+        """Respond to a request with an answer or an error, and count it."""
         for name, value in SAFE:
             request.setHeader(name, value)
         self._handling += 1
@@ -109,7 +109,7 @@ class Guarded(Answering):
         await respond(request, reply, self._parts.watch)
 
     async def ask(self, work: Coroutine[Any, Any, T], *, large: bool = False) -> T:
-        """Return what *work* does, which is cancelled after a while, or when the client has left."""
+        """Return the result of *work*, which is cancelled after a while, or when the client has left."""
         asked = Deferred.fromCoroutine(work)
         limits = self._parts.limits
         seconds = limits.long if large else limits.seconds
@@ -119,7 +119,7 @@ class Guarded(Answering):
             raise Unavailable(f"there was no answer within {seconds:g} s") from None
 
     async def change(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what *work* does, which goes on when the client has left."""
+        """Return the result of *work*, which continues when the client has left."""
         done: Deferred[T] = Deferred()
 
         def ended(result: T | Failure) -> None:
@@ -146,7 +146,7 @@ class Api(Guarded):
         self._routes = routes
 
     async def handle(self, request: AdminRequest) -> None:
-        """Find the route, read the parameters, and respond with what the handler returns."""
+        """Find the route, read the parameters, and respond with the handler's answer."""
         path, _, query = request.uri.partition(b"?")
         route = self._find(request.method.decode("latin-1"), path.decode("latin-1"))
         values = read_query(query, route.query)

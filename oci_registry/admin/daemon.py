@@ -1,4 +1,4 @@
-"""What the API says of the daemon itself: status, downloads, upstreams, the sweep, errors."""
+"""The API's handlers for the daemon itself: status, downloads, upstreams, the sweep, errors."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from oci_registry.upstream.interfaces import Upstream
 from oci_registry.upstream.table import UpstreamTable
 
 MOST_TRANSFERS = 500
-"""The most downloads that are listed."""
+"""The maximum number of downloads that are listed."""
 _SAMPLED = 1.0
-"""Seconds between two looks at a download by which its rate is measured."""
+"""Seconds between two samples of a download by which its rate is measured."""
 
 
 @define
 class _Sample:
-    """What had been received of a download at a moment, and its rate up to then."""
+    """The bytes that a download had received at some time, and its rate up to then."""
 
     time: float
     received: int
@@ -52,13 +52,13 @@ class _Sample:
 
 
 class Rates:
-    """How many bytes a second downloads receive, by comparing looks at them."""
+    """The rates of downloads in bytes per second, from samples."""
 
     def __init__(self) -> None:
         self._samples: WeakKeyDictionary[Transfer, _Sample] = WeakKeyDictionary()
 
     def of(self, transfer: Transfer, received: int, now: float) -> float:
-        """Return the rate since the last look, or since the beginning."""
+        """Return the rate since the last sample, or since the beginning."""
         sample = self._samples.get(transfer)
         if sample is None or received < sample.received or now < sample.time:
             rate = received / max(now - transfer.began, _SAMPLED)
@@ -74,7 +74,7 @@ class Rates:
 
 @frozen
 class DaemonParts:
-    """The parts of a daemon that the API tells of. *store*: where everything is stored."""
+    """The parts of a daemon that the API reports on. *store*: a description of the store."""
 
     clock: IReactorTime
     metrics: Metrics
@@ -95,7 +95,7 @@ class DaemonHandlers:
         self._rates = Rates()
 
     async def status(self, values: Values) -> DaemonStatus:
-        """Return how the daemon and its store are doing."""
+        """Return the state of the daemon and its store."""
         parts, metrics = self._parts, self._parts.metrics
         state = await parts.check()
         return DaemonStatus(
@@ -115,7 +115,7 @@ class DaemonHandlers:
         )
 
     def load(self) -> tuple[int, float]:
-        """Return how many downloads there are, and how many bytes a second they receive together."""
+        """Return the number of downloads, and their total rate in bytes per second."""
         now = self._parts.clock.seconds()
         running = list(self._parts.transfers)
         return len(running), sum(self._rates.of(each, _received(each), now) for each in running)
@@ -161,14 +161,14 @@ class DaemonHandlers:
         )
 
     async def sweep(self, values: Values) -> SweepStatus:
-        """Return what is known of the sweeps."""
+        """Return the state of the sweeps."""
         status = self._parts.sweep.status
         return SweepStatus(
             status.interval, status.running, status.began, status.seconds, status.error
         )
 
     async def start_sweep(self, values: Values) -> SweepStatus:
-        """Start a sweep, unless one runs."""
+        """Start a sweep, unless one is running."""
         self._parts.sweep.run()
         return await self.sweep(values)
 
@@ -188,7 +188,7 @@ def event_record(event: Event) -> EventRecord:
 
 
 def upstream_status(upstream: Upstream) -> UpstreamStatus:
-    """Return how an upstream is doing."""
+    """Return the state of an upstream."""
     return UpstreamStatus(
         upstream.namespace,
         upstream.settings.configured,
@@ -198,7 +198,7 @@ def upstream_status(upstream: Upstream) -> UpstreamStatus:
 
 
 def upstream_of(table: UpstreamTable, name: str) -> Mapping[str, object] | None:
-    """Return how the upstream of a registry is doing, None if there is none yet."""
+    """Return the state of the upstream of a registry, None if there is none yet."""
     upstream = table.known(name)
     return None if upstream is None else upstream_status(upstream).to_json()
 

@@ -35,15 +35,15 @@ from oci_registry.storage.totals import StoredTotals
 from oci_registry.streams.flight import SingleFlight
 
 _FOR = 30.0
-"""Seconds for which what is evicted next is not looked for again."""
+"""Seconds for which the next victim of the eviction is reused."""
 
 
 @frozen
 class FigureParts:
-    """What the figures are taken from.
+    """The sources of the figures.
 
-    *account*, *limit*: None for a bucket without a limit. *load*: returns how many downloads there are, and the
-    bytes a second that they receive; *sending*: how many responses are being sent.
+    *account*, *limit*: None for a bucket without a limit. *load*: returns the number of downloads, and
+    their rate in bytes per second; *sending*: returns how many responses are being sent.
     """
 
     now: Callable[[], float]
@@ -68,7 +68,7 @@ class DaemonFigures:
         self._looked: float | None = None
 
     async def activity(self, period: str) -> Activity:
-        """Return what has happened over a period."""
+        """Return the activity over a period."""
         recorder = self._parts.recorder
         parts = recorder.parts(period)
         totals = Counts().row()
@@ -84,7 +84,7 @@ class DaemonFigures:
         )
 
     async def disk(self) -> Disk:
-        """Return what the store takes."""
+        """Return the disk usage of the store."""
         parts = self._parts
         space: Space | None = None
         with suppress(StoreError):
@@ -121,12 +121,12 @@ class DaemonFigures:
         return None if found is None else _victim_answer(found)
 
     async def top(self, order: str, limit: int) -> TopImages:
-        """Return the first images in an order."""
+        """Return the first images of an order."""
         first = await self._parts.ranking.first()
         return TopImages(order, first.time, first.images[Rank(order)][:limit], first.whole)
 
     def summary(self) -> Mapping[str, Value]:
-        """Return what those get who follow summaries."""
+        """Return the summary for followers of summaries."""
         parts = self._parts
         counts, totals = read_counts(parts.metrics), parts.totals
         transfers, rate = parts.load()

@@ -1,4 +1,4 @@
-"""Parameters of the admin API: what they may be, in queries and in JSON, and their schemas."""
+"""Parameters of the admin API: their valid values, in queries and in JSON, and their schemas."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import frozen
 
 
 class Kind(Protocol):
-    """What a value may be; methods raise `ValueError` with the reason."""
+    """The type of a value; methods raise `ValueError` with the reason."""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Whole:
 
     def from_json(self, value: object) -> int:
         """Return the number."""
-        # In JSON Schema 2.0 is an integer too.
+        # In JSON Schema, 2.0 is also an integer.
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
@@ -168,7 +168,7 @@ class Several:
 
 @frozen
 class Parameter:
-    """A named value in the query or in the body. *default*: what it is if it is not given."""
+    """A named value in the query or in the body. *default*: its value if it is not given."""
 
     name: str
     kind: Kind

@@ -1,4 +1,4 @@
-"""What the API does with figures: activity over time, the disk, the first images in some order."""
+"""The API's handlers for figures: activity over time, the disk, the first images of an order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from oci_registry.admin.routes import AnyRoute, Route
 
 _GROUP = "Figures"
 MOST_IMAGES = 20
-"""The most images that are compared for `TopImages`."""
+"""The maximum number of images in `TopImages`."""
 PERIODS = ("hour", "day", "week")
 ORDERS = ("size", "pulls")
 
 
 class Figures(Protocol):
-    """What knows the figures."""
+    """The source of the figures."""
 
     async def activity(self, period: str) -> Activity:
         """Return what has happened over a period, one of `PERIODS`."""

@@ -1,4 +1,4 @@
-"""What the admin API says in figures. Times are seconds since the epoch, sizes are bytes."""
+"""Answers of the admin API with figures. Times are seconds since the epoch, sizes are bytes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from oci_registry.management.as_json import Answer
 
 @frozen
 class ActivityCounts(Answer):
-    """What has happened in some time.
+    """The activity within some time.
 
-    *requests*: GET and HEAD requests for manifests and blobs, whatever the answer; *errors*: those of them that
-    were answered with a status of 500 or more. *hits*: manifests and blobs that were served from the store,
-    *misses*: those that came from a registry, also for ``warm`` and prefetches, as in the metrics.
-    *bytes_sent*: bytes of blobs sent to clients, *bytes_fetched*: bytes of blobs received from registries,
-    *bytes_saved*: the difference, never below 0. *images*: pulls of images by clients, each of which is a GET
-    of an image manifest (not of an index); *images_cached*: those of which nothing had to be fetched, as far as
-    is known. *pulls_saved*: units of rate limits, see the reference.
+    *requests*: GET and HEAD requests for manifests and blobs, whatever the response; *errors*: those
+    with a status of 500 or more. *hits*: manifests and blobs that were served from the store, *misses*:
+    those that came from a registry, also for ``warm`` and prefetches, as in the metrics. *bytes_sent*:
+    bytes of blobs sent to clients, *bytes_fetched*: bytes of blobs received from registries,
+    *bytes_saved*: the difference, never below 0. *images*: pulls of images by clients, each of which is
+    a GET of an image manifest (not of an index); *images_cached*: those for which nothing had to be
+    fetched, as far as is known. *pulls_saved*: units of rate limits, see the reference.
     """
 
     requests: int
@@ -35,7 +35,7 @@ class ActivityCounts(Answer):
 
 @frozen
 class ActivityPoint(Answer):
-    """What has happened in *seconds* from *time* on. The last point has not ended yet."""
+    """The activity in *seconds* from *time* on. The last point has not ended yet."""
 
     time: float
     seconds: int
@@ -44,11 +44,11 @@ class ActivityPoint(Answer):
 
 @frozen
 class Activity(Answer):
-    """What has happened over an hour, a day or a week (*period*).
+    """The activity over an hour, a day or a week (*period*).
 
-    *time*: now. *since*: when the first point begins. *recorded*: since when anything is recorded.
-    *totals*: of all points. *points*: the earliest comes first, none is left out: 60 of a
-    minute, 96 of 15 minutes, or 84 of two hours.
+    *time*: now. *since*: the beginning of the first point. *recorded*: the beginning of the recording.
+    *totals*: the sums of all points. *points*: earliest first, without gaps: 60 of a minute, 96 of 15
+    minutes, or 84 of two hours.
     """
 
     period: str
@@ -61,11 +61,12 @@ class Activity(Answer):
 
 @frozen
 class Victim(Answer):
-    """What is evicted next when room is needed.
+    """The next image or blob to be evicted when room is needed.
 
-    *kind*: image, or blob for one that no manifest names. *name*: of an image, or the digest of a blob. *used*:
-    when it was last used. *size*: all that is stored of it. *frees*: what its eviction frees: the part that no
-    other image needs. *queue*: of the eviction, probation, main or newest; null for a blob.
+    *kind*: image, or blob for one that no manifest names. *name*: the name of the image, or the digest
+    of the blob. *used*: when it was last used. *size*: everything that is stored of it. *frees*: the
+    bytes that its eviction frees, which no other image needs. *queue*: its eviction queue: probation,
+    main or newest; null for a blob.
     """
 
     kind: str
@@ -79,13 +80,14 @@ class Victim(Answer):
 
 @frozen
 class Disk(Answer):
-    """What the store takes, and may take.
+    """The disk usage of the store, and its limits.
 
-    *size*: what the store takes on the disk, with its index; null while that is not known. *limit*: what it may
-    take, *low*: the size down to which images are evicted; null without a limit, or while the size of the
-    volume is not known. *reserved*: for blobs that are being downloaded. *volume_size*, *volume_free*: null
-    for a bucket. *min_free*: what has to stay free on the volume, null without such a limit. *next*: what is
-    evicted next; null without a limit, and while that is not known.
+    *size*: bytes of the store on the disk, with its index; null while that is not known. *limit*: the
+    maximum size, *low*: the size down to which images are evicted; both null without a limit, or while
+    the size of the volume is not known. *reserved*: bytes reserved for running downloads.
+    *volume_size*, *volume_free*: null for a bucket. *min_free*: bytes that must stay free on the
+    volume, null without such a limit. *next*: the next eviction; null without a limit, and while that
+    is not known.
     """
 
     time: float
@@ -101,10 +103,11 @@ class Disk(Answer):
 
 @frozen
 class TopImages(Answer):
-    """The first images in some *order*: ``size``, the largest, or ``pulls``, those that were pulled most.
+    """The first images of an *order*: the largest (``size``), or those pulled most often (``pulls``).
 
-    *time*: when the images were compared, which is done again after a minute, or a hundred times as long as it
-    takes. *whole*: false while the index of the store is being built: there may be others.
+    *time*: when the images were compared, which is repeated after a minute, or after a hundred times
+    the duration of the comparison if that is longer. *whole*: false while the index of the store is
+    being built: there may be more images.
     """
 
     order: str

@@ -18,7 +18,7 @@ class Gate(Protocol):
 
 
 class LocalGate:
-    """Admits everyone: the permissions of a UNIX socket say who may connect to it."""
+    """Admits everyone: the permissions of the UNIX socket decide who may connect to it."""
 
     def check(self, headers: Headers) -> None:
         """Raise `Forbidden` for the page of another site: a proxy in front may let browsers in."""
@@ -26,7 +26,7 @@ class LocalGate:
 
 
 class TokenGate:
-    """Admits requests with the token; *token* None: there is none, and nobody is admitted."""
+    """Admits requests with the token; *token* None: nobody is admitted."""
 
     def __init__(self, token: AdminToken | None) -> None:
         self._token = token
@@ -44,10 +44,10 @@ class TokenGate:
 
 
 def _check_origin(headers: Headers) -> None:
-    """Refuse what a browser sends for a page of another site (CSRF).
+    """Refuse requests that a browser sends for a page of another site (CSRF).
 
-    A page whose name an attacker points at this listener (DNS rebinding) is of the same site, but does not
-    have the token.
+    A page whose host name an attacker has pointed at this listener (DNS rebinding) is on the same site,
+    but does not have the token.
     """
     hosts = headers.getRawHeaders(b"host", ())
     host = hosts[0].strip().lower() if hosts else b""

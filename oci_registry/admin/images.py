@@ -1,4 +1,4 @@
-"""What the API does with the content of the store: a `Source` behind routes."""
+"""The API's handlers for the content of the store: a `Source` behind routes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ImageHandlers:
         return await self._source.list(wanted)
 
     async def show(self, values: Values) -> ImageDetails:
-        """Return all that is stored of an image."""
+        """Return everything that is stored of an image."""
         return await self._source.show(self._subject(values))
 
     async def du(self, values: Values) -> DiskUse:
@@ -57,7 +57,7 @@ class ImageHandlers:
         return await self._source.du()
 
     async def why(self, values: Values) -> Why:
-        """Return why an image is kept, and how its registry is doing."""
+        """Return why an image is kept, and the state of its registry."""
         return await self._source.why(self._subject(values))
 
     async def remove(self, values: Values) -> Removal:
@@ -69,7 +69,7 @@ class ImageHandlers:
         return await self.forget_blob(parse_digest(values["digest"]))
 
     async def forget(self, image: Subject, *, blobs: bool) -> Removal:
-        """Remove an image, with *blobs* also what no other needs; report it as an event."""
+        """Remove an image, with *blobs* also everything that no other needs; report it as an event."""
         return self._removed(str(image), await self._source.remove(image, blobs=blobs))
 
     async def forget_blob(self, digest: Digest) -> Removal:
@@ -88,7 +88,7 @@ class ImageHandlers:
         return removal
 
     async def refresh(self, values: Values) -> Refreshed:
-        """Have the next pull of a tag ask the registry first."""
+        """Make the next pull of a tag ask the registry first."""
         return await self._source.refresh(self._subject(values))
 
     async def pins(self, values: Values) -> PinList:
@@ -100,5 +100,5 @@ class ImageHandlers:
         return await self._source.pin(self._subject(values))
 
     async def unpin(self, values: Values) -> PinChange:
-        """Treat an image as all others again."""
+        """Remove the pin of an image."""
         return await self._source.unpin(self._subject(values))

@@ -17,9 +17,9 @@ MakePages = Callable[[Gate], Pages]
 
 
 class LatePages:
-    """Makes pages when one is first requested: most daemons are never asked for any.
+    """Makes pages at the first request for one: most daemons never get any.
 
-    *load* imports what makes them, in a thread (*in_thread*); *begin* then returns that.
+    *load* imports their maker, in a thread (*in_thread*); *begin* then returns it.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class LatePages:
         self._make: MakePages | None = None
 
     async def behind(self, gate: Gate) -> Pages:
-        """Return the pages that *gate* protects, which are new."""
+        """Return new pages that *gate* protects."""
         if self._make is None:
             await self._in_thread(self._load)
-        # Another request may have waited for the same.
+        # Another request may have made them meanwhile.
         if self._make is None:
             self._make = self._begin()
         return self._make(gate)

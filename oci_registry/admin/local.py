@@ -1,4 +1,4 @@
-"""A UNIX socket that only its owner can use, from the moment when it exists."""
+"""A UNIX socket that only its owner can use, from its creation on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from zope.interface import implementer
 NAME = "admin.sock"
 """The name of the socket in the directory of a store."""
 MODE = 0o600
-"""The permissions of a socket unless others are given."""
+"""The default permissions of a socket."""
 BACKLOG = 128
 LONGEST = 107
-"""The most bytes of the address of a UNIX socket on Linux."""
+"""The maximum length in bytes of the address of a UNIX socket on Linux."""
 
 
 class PathTooLong(OSError):
@@ -31,9 +31,9 @@ class PathTooLong(OSError):
 
 
 def open_socket(path: str, mode: int = MODE) -> socket.socket:
-    """Return a socket that listens at *path*; what a process that has ended left there is replaced.
+    """Return a socket that listens at *path*; the socket of an ended process is replaced.
 
-    Blocks. Raises `OSError`: EADDRINUSE if a process listens there, or something else is there.
+    Blocks. Raises `OSError`: EADDRINUSE if a process listens there, or another file is there.
     """
     if len(os.fsencode(path)) > LONGEST:
         raise PathTooLong(
@@ -50,7 +50,7 @@ def open_socket(path: str, mode: int = MODE) -> socket.socket:
                 raise
             os.unlink(path)
             found.bind(path)
-        # Elsewhere it is too late for whoever was quick, but not for all others.
+        # On other systems there is a short time in which others can connect.
         os.chmod(path, mode)
         found.listen(BACKLOG)
     except BaseException:
@@ -71,7 +71,7 @@ def is_stale(path: str) -> bool:
 
 
 class LocalPort(unix.Port):
-    """A port on a socket that is open already; when it ends it removes the socket if that is still there."""
+    """A port on an open socket; when it ends, it removes the socket file if that is still its own."""
 
     def __init__(
         self, path: str, opened: socket.socket, mode: int, factory: Any, reactor: Any

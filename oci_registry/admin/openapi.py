@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the routes: they and the types of their answers say everything in it."""
+"""The OpenAPI document, generated from the routes and the types of their answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oci_registry.admin.routes import PREFIX, AnyRoute, Route, RouteTable, Serve
 from oci_registry.management.as_json import Answer
 
 VERSION = "1.0"
-"""Of the API: the first number is in the paths, the second grows when something is added."""
+"""The version of the API: the first number is in the paths, the second grows with additions."""
 _PLAIN: Mapping[type, str] = MappingProxyType(
     {str: "string", int: "integer", float: "number", bool: "boolean"}
 )
@@ -153,7 +153,7 @@ def _ref(answer: type[Answer], schemas: dict[str, Any]) -> dict[str, Any]:
     """Return a reference to the schema of a type of answers, which is added to *schemas*."""
     name = answer.__name__
     if name not in schemas:
-        # First, since an answer may contain others of its own type.
+        # First, since an answer may contain answers of its own type.
         schema = schemas[name] = {"type": "object", "description": _described(answer)}
         hints = get_type_hints(answer)
         names = [each.name for each in fields(answer)]  # type: ignore[arg-type]

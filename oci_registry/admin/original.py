@@ -1,4 +1,4 @@
-"""The two requests by which mcronce/oci-registry removes content."""
+"""The two requests of mcronce/oci-registry that remove content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DONE = Reply(200, content("text/plain", 0))
 class Original(Guarded):
     """``DELETE /_admin/IMAGE/manifests/REFERENCE`` and ``/_admin/IMAGE/blobs/DIGEST``.
 
-    An image is named as on the port for clients, with ``ns`` if need be. The response has no body.
+    An image is named as on the port for clients, with ``ns`` if needed. The response has no body.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Why a request to the admin API fails: errors with a code for programs and a sentence for people."""
+"""Errors of the admin API, each with a code for programs and a sentence for people."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class IsPinned(RegistryError):
 
 
 class NotPossible(RegistryError):
-    """Something is not in a state in which this can be done."""
+    """The operation is not possible in the current state."""
 
     code = "NOT_POSSIBLE"
     status = 409
@@ -83,14 +83,14 @@ class BodyTooLarge(RegistryError):
 
 
 class NotJson(RegistryError):
-    """The body of a request is no JSON, by its type."""
+    """The Content-Type of a request's body is not that of JSON."""
 
     code = "UNSUPPORTED_MEDIA_TYPE"
     status = 415
 
 
 class Busy(RegistryError):
-    """Too much is asked at the same time."""
+    """Too many requests are being handled."""
 
     code = "BUSY"
     status = 503
@@ -109,7 +109,7 @@ class Unavailable(RegistryError):
 
 
 class Failed(RegistryError):
-    """Something could not be done."""
+    """An operation failed."""
 
     code = "FAILED"
     status = 500
@@ -129,7 +129,7 @@ def unauthorized(message: str) -> TokenRequired:
 
 
 def as_api_error(error: Exception) -> Exception:
-    """Return the error to respond with: of a question about the store that cannot be answered, or itself."""
+    """Return the API's error for a `ManagementProblem`; other errors are returned unchanged."""
     if isinstance(error, ManagementProblem):
         return _BY_CODE.get(error.code, Failed)(error.message)
     if isinstance(error, StoreError):

@@ -9,7 +9,7 @@ from oci_registry.web.shown import shown, without_secrets
 
 
 class PullEvents:
-    """Makes an event of each response about the content of a registry, as the access log has it."""
+    """Makes an event of each access log entry about the content of a registry."""
 
     def __init__(self, events: EventLog, access_log: AccessLog) -> None:
         self._events = events
@@ -41,7 +41,7 @@ class PullEvents:
         )
 
     def sent_by_worker(self, target: bytes, times: int) -> None:
-        """A worker process has answered requests for *target* from its memory, so many *times*."""
+        """Record that a worker has answered requests for *target* from memory, so many *times*."""
         if self._followed:
             self._events.record(
                 "pull",
@@ -54,5 +54,5 @@ class PullEvents:
 
 
 def record_eviction(events: EventLog, evicted: Evicted) -> None:
-    """Make an event of an eviction."""
+    """Record an eviction as an event."""
     events.record("eviction", images=evicted.images, blobs=evicted.blobs, size=evicted.size)

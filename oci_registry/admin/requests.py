@@ -1,4 +1,4 @@
-"""Requests of the admin API, whose bodies are kept, and what is read from them."""
+"""Requests of the admin API with their bodies, and the parsing of parameters."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from oci_registry.spec.errors import shown
 from oci_registry.web.site import RegistryRequest
 
 MAX_BODY = 64 * 1024
-"""The most bytes of a body."""
+"""The maximum size of a body in bytes."""
 MOST_FIELDS = 100
-"""The most fields of a query."""
+"""The maximum number of fields in a query."""
 
 
 class AdminRequest(RegistryRequest):
@@ -44,7 +44,7 @@ class AdminRequest(RegistryRequest):
 
 
 def read_query(query: bytes, parameters: Sequence[Parameter]) -> dict[str, Any]:
-    """Return the values of a query; raise `InvalidRequest` for one that is wrong, missing or unknown."""
+    """Return the values of a query; raise `InvalidRequest` if one is invalid, missing or unknown."""
     given = _split(query)
     known = {parameter.name: parameter for parameter in parameters}
     for name in given:
@@ -78,7 +78,7 @@ def read_body(
         return {parameter.name: parameter.default for parameter in parameters}
     if not parameters:
         raise InvalidRequest.at("body", "this request has no body")
-    # A form of a page of another site cannot send this type without asking first (CORS).
+    # A form on a page of another site cannot send this type without a CORS preflight.
     if (media_type or "").partition(";")[0].strip().lower() != "application/json":
         raise NotJson("send the body as application/json")
     document = _parse(body)
@@ -148,7 +148,7 @@ def _no_constant(text: str) -> None:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; raise ValueError for a name that is there twice."""
+    """Return an object; raise ValueError for a duplicate name."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name is there twice")

@@ -1,4 +1,4 @@
-"""The routes of the admin API: each knows its parameters, its answer, and what handles it."""
+"""The routes of the admin API, each with its parameters, its answer type and its handler."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ Serve = Callable[[AdminRequest, Values], Awaitable[None]]
 
 @frozen
 class Route:
-    """A method at a path below `PREFIX`, called *name*.
+    """A method at a path below `PREFIX`, with a *name*.
 
     *query*: parameters in the query; *body*: those in a JSON object, for methods that change something.
-    *answer*: the type of the answer. *status*: of a success. *errors*: further statuses of errors. *group*: the
-    chapter of the documentation. *large*: a GET that goes through the whole store, whose answer may be long.
+    *answer*: the type of the answer. *status*: that of a success. *errors*: additional statuses of
+    errors. *group*: the chapter of the documentation. *large*: a GET that goes through the whole store,
+    whose answer may be long.
     """
 
     method: str
@@ -44,7 +45,7 @@ class Route:
 
 @frozen
 class Served:
-    """A GET whose response is no answer: of another *media_type*, or a stream."""
+    """A GET with a response of another *media_type* than JSON, or a stream."""
 
     path: str
     name: str

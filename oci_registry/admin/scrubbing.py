@@ -1,4 +1,4 @@
-"""What the API does with the scrub: start a pass, say how far it is, stop it."""
+"""The API's handlers for the scrub: start a pass, return its state, stop it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Scrubbing(Protocol):
 
     @property
     def status(self) -> ScrubStatus:
-        """What it is doing."""
+        """The state of the scrub."""
 
     def start(self, rate: float | None = None) -> bool:
-        """Begin a pass, or go on with one; return False if one is running. *rate*: bytes per second."""
+        """Begin or continue a pass; return False if one is running. *rate*: bytes per second."""
 
     def stop(self) -> Deferred[None]:
         """Stop the pass that is running; fires when it has stopped."""
@@ -37,11 +37,11 @@ class ScrubHandlers:
         self._scrub = scrub
 
     async def status(self, values: Values) -> ScrubState:
-        """Return what the scrub is doing."""
+        """Return the state of the scrub."""
         return ScrubState(**asdict(self._scrub.status))
 
     async def start(self, values: Values) -> ScrubState:
-        """Start a pass, or go on with one, unless one is running."""
+        """Start or continue a pass, unless one is running."""
         rate = values["rate"]
         self._scrub.start(None if rate is None else float(rate))
         return await self.status(values)

@@ -28,8 +28,8 @@ class AdminSite(RegistrySite):
 class Admin:
     """The admin sites of a daemon.
 
-    *local* is for UNIX sockets, *guarded* for all other places: its API needs the token. *streams*: those
-    of events, which end when the daemon stops.
+    *local* is for UNIX sockets, *guarded* for all other endpoints, where the API needs the token.
+    *streams*: the event streams, which end when the daemon stops.
     """
 
     local: AdminSite

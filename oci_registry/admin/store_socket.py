@@ -1,4 +1,4 @@
-"""The socket of the admin API in the directory of a store, which commands look for there."""
+"""The admin socket in the directory of a store, where commands look for it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from oci_registry.config.files import NoAnswer, in_time
 from oci_registry.spec.errors import system_reason
 
 PATIENCE = 2.0
-"""Seconds in which the disk has to make the socket."""
+"""Seconds within which the disk must create the socket."""
 AGAIN = 30.0
 """Seconds until the next attempt if another daemon listens there."""
 
 
 class StoreSocket:
-    """Listens in the directory *root* while the daemon runs. Without it everything else goes on.
+    """Listens in the directory *root* while the daemon runs. Everything else works without it.
 
-    If another daemon of the directory listens there, it is tried again from time to time, by *clock*: that one
-    may stop first.
+    If another daemon of the directory listens there, it tries again periodically, since that one may
+    stop first.
     """
 
     _log = Logger()

@@ -21,7 +21,7 @@ from oci_registry.web.respond import respond
 MEDIA_TYPE = "text/event-stream"
 _HEADERS = {
     "Content-Type": MEDIA_TYPE,
-    # nginx would keep events until it has a buffer full of them.
+    # nginx would hold events back until its buffer is full.
     "X-Accel-Buffering": "no",
 }
 _RETRY = b"retry: 2000\n\n"
@@ -29,9 +29,9 @@ _RETRY = b"retry: 2000\n\n"
 
 @frozen
 class StreamLimits:
-    """*most*: streams at once. *waiting*: bytes that wait for a reader, which is cut off beyond that.
+    """*most*: concurrent streams. *waiting*: bytes that may wait for a reader; with more, it is cut off.
 
-    *quiet*: seconds without an event after which a comment is sent, so that no proxy gives up.
+    *quiet*: seconds without an event after which a comment is sent, so that no proxy times out.
     """
 
     most: int = 32
@@ -40,7 +40,7 @@ class StreamLimits:
 
 
 class ReadsTooSlowly(Exception):
-    """More events wait for a reader than may."""
+    """Too many events wait for a reader."""
 
     def __init__(self) -> None:
         super().__init__("the reader of events is too slow")
@@ -59,7 +59,7 @@ def as_text(event: Event, stream: str) -> bytes:
 
 
 class EventSource:
-    """The events for one reader, as a `Source` that ends when it is ended."""
+    """The events for one reader, as a `Source`; `end` ends it."""
 
     def __init__(self, clock: IReactorTime, limits: StreamLimits) -> None:
         self._clock = clock
@@ -88,12 +88,12 @@ class EventSource:
         self._wake()
 
     def end(self) -> None:
-        """End the stream after what waits."""
+        """End the stream after the waiting events."""
         self._ended = True
         self._wake()
 
     def read(self, limit: int) -> bytes | Deferred[bytes]:
-        """Return what waits, or a Deferred of the next event; ``b""`` at the end."""
+        """Return waiting events, or a Deferred of the next one; ``b""`` at the end."""
         if self._slow:
             raise ReadsTooSlowly
         if self._pieces or self._ended:
@@ -161,7 +161,7 @@ class EventStreams:
         self._limits = limits
         self._open: set[EventSource] = set()
         self._stopping = False
-        # Numbers begin again with each start of the daemon.
+        # Numbers restart with each start of the daemon.
         self._name = f"{int(events.began * 1000):x}"
 
     def __len__(self) -> int:
@@ -189,17 +189,17 @@ class EventStreams:
         await respond(request, Reply(200, _HEADERS, Stream(source, None)), self._watch)
 
     def _after(self, last: str | None, recent: int) -> int:
-        """Return the number of the last event that the client has had."""
+        """Return the number of the last event that the client has received."""
         stream, dash, number = (last or "").partition("-")
         if not dash:
             return max(self._events.last - recent, 0)
         if stream != self._name or not (number.isascii() and number.isdigit() and len(number) < 16):
-            # It has seen events of an earlier daemon: all of this one are new.
+            # The client has events of an earlier daemon: all events of this one are new.
             return 0
         return int(number)
 
     def stop(self) -> None:
-        """End all streams, and begin no more."""
+        """End all streams, and accept no new ones."""
         self._stopping = True
         for source in list(self._open):
             source.end()

@@ -1,4 +1,4 @@
-"""A summary of a daemon, as events for those who follow them."""
+"""Summaries of a daemon, as events for followers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ INTERVAL = 2.0
 
 
 class Summaries:
-    """Passes on what *summarize* returns every two seconds, while somebody follows it; nothing else is done.
+    """Passes on the result of *summarize* every two seconds, while there are followers.
 
-    The first one comes at once to whoever is the first to follow.
+    The first follower gets one at once.
     """
 
     _log = Logger()

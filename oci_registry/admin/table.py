@@ -1,4 +1,4 @@
-"""The table of all routes, which the documentation is made from too."""
+"""The table of all routes, from which the documentation is generated too."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def make_table(routes: Iterable[AnyRoute]) -> RouteTable:
 
     async def serve(request: AdminRequest, _: Values) -> None:
         if not pages:
-            # Hardly ever asked for, and its modules are needed for nothing else.
+            # Rarely requested, and its modules are needed for nothing else.
             from oci_registry.admin.openapi import document  # noqa: PLC0415
 
             body = json.dumps(document(table)).encode()

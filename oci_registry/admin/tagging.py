@@ -1,4 +1,4 @@
-"""What the API does with single tags: their history, holds, and digests that wait for their minimum age."""
+"""The API's handlers for single tags: history, holds, and digests that wait for their minimum age."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _GROUP = "Tags"
 
 
 class Status(Protocol):
-    """What is known of a tag; see `TagState`."""
+    """The state of a tag; see `TagState`."""
 
     def to_json(self) -> dict[str, object]:
         """Return it as a JSON object."""
 
 
 class Tagging(Protocol):
-    """What may be done about a tag: of a registry, a repository, and with a name."""
+    """Operations on a tag, which is given by registry, repository and name."""
 
     async def history(self, host: str, repository: str, tag: str) -> Status:
-        """Return what is known of the tag."""
+        """Return the state of the tag."""
 
     async def hold(
         self, host: str, repository: str, tag: str, digest: Digest | None = None
@@ -43,7 +43,7 @@ class Tagging(Protocol):
         """Hold the tag at an earlier digest."""
 
     async def release(self, host: str, repository: str, tag: str) -> Status:
-        """Hold it no longer."""
+        """Release the tag."""
 
     async def adopt(self, host: str, repository: str, tag: str) -> Status:
         """Serve the digest that is waiting."""
@@ -52,7 +52,8 @@ class Tagging(Protocol):
 class TagHandlers:
     """Answers questions about tags, and changes what is served for them; each change is an event.
 
-    *parse*: reads the name of an image. *refused*: what *tags* raises for a change that is not possible.
+    *parse*: reads the name of an image. *refused*: the exception that *tags* raises for a change that
+    is not possible.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class TagHandlers:
         return state
 
     async def history(self, values: Values) -> TagState:
-        """Return what is known of a tag."""
+        """Return the state of a tag."""
         return await self._answer("", values, self._tags.history(*self._names(values)))
 
     async def hold(self, values: Values) -> TagState:
@@ -104,7 +105,7 @@ class TagHandlers:
         return await self._answer("rollback", values, self._tags.rollback(*names, digest))
 
     async def release(self, values: Values) -> TagState:
-        """Hold a tag no longer."""
+        """Release a held tag."""
         return await self._answer("release", values, self._tags.release(*self._names(values)))
 
     async def adopt(self, values: Values) -> TagState:

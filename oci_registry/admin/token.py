@@ -1,4 +1,4 @@
-"""The token of the admin API, and how one that was sent is compared with it."""
+"""The token of the admin API, and its comparison with tokens of requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AdminToken:
         self._hash = _hashed(token.encode())
 
     def replace(self, token: str) -> None:
-        """Accept this one instead, from now on."""
+        """Accept another token in place of the current one."""
         self._hash = _hashed(token.encode())
 
     def accepts(self, authorization: bytes) -> bool:
@@ -30,7 +30,7 @@ class AdminToken:
 
 
 def _sent(authorization: bytes) -> bytes:
-    """Return the token that was sent; nothing if there is none."""
+    """Return the token that was sent; empty if there is none."""
     match = _BEARER.fullmatch(authorization)
     if match is not None:
         return match[1]

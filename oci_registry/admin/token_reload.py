@@ -16,7 +16,7 @@ from oci_registry.streams.threads import RunInThread
 
 
 class TokenReload:
-    """Reads the token again on SIGHUP; one that cannot be used changes nothing."""
+    """Reads the token again on SIGHUP; an unusable one changes nothing."""
 
     _log = Logger()
 
@@ -53,7 +53,7 @@ def reload_all(
     token: AdminToken | None,
     reading: RunInThread,
 ) -> Callable[[], None]:
-    """Return what reads again all that can change, *reload* and the token; *reading*: reads files."""
+    """Return a function that reloads everything: *reload*, and the token; *reading*: the thread for files."""
     if token is None or settings.admin_token_file is None:
         return reload
     tokens = TokenReload(settings.admin_token_file, token, reading)

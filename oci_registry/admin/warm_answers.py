@@ -1,4 +1,4 @@
-"""What the admin API says of warming: images that the daemon fetches before clients pull them."""
+"""Answers of the admin API about warming: images that the daemon fetches before clients pull them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oci_registry.management.as_json import Answer
 
 @frozen
 class WarmReserve(Answer):
-    """A registry of which nothing more was requested, since it is rate limited: the *reason*."""
+    """A registry that was not asked for more, since it is rate limited, and the *reason*."""
 
     registry: str
     reason: str
@@ -25,15 +25,16 @@ class WarmProblem(Answer):
 
 @frozen
 class WarmStatus(Answer):
-    """The warming that is running, or another one.
+    """The state of a warming.
 
     *run*: its number; null before the first one. *state*: `none`, `running`, `ended`, `reserve` (it has ended,
-    but images are left because their registry is rate limited) or `cancelled`. *began*, *ended*: when; null if
-    it has not. *platforms*: those that are fetched, all if there are none. *images* is the sum of those that
-    are *waiting*, *running*, *done* (stored completely), *failed*, *left* and *cancelled*. *fetched*: manifests
-    and blobs that were downloaded. *bytes*: of the blobs of all images, as far as their manifests are known;
-    *bytes_stored* of these are stored, and *bytes_received* were received of running downloads. *reserved*:
-    registries that are rate limited. *problems*: of the first 100 images that have failed.
+    but images are left because their registry is rate limited) or `cancelled`. *began*, *ended*: the
+    times; null if it has not begun or ended. *platforms*: those that are fetched, all if there are
+    none. *images*: the sum of *waiting*, *running*, *done* (stored completely), *failed*, *left* and
+    *cancelled*. *fetched*: manifests and blobs that were downloaded. *bytes*: the size of the blobs of
+    all images, as far as their manifests are known; *bytes_stored*: the stored part; *bytes_received*:
+    bytes received by running downloads. *reserved*: registries that are rate limited. *problems*: those
+    of the first 100 images that have failed.
     """
 
     run: int | None
@@ -62,10 +63,10 @@ class WarmedImage(Answer):
     """An image of a warming.
 
     *state*: `waiting`, `running`, `done`, `failed`, `left` or `cancelled`. *digest*: null while it is not
-    known. *platforms*: of the manifests that are fetched. *manifests*, *blobs*, *bytes*: what it consists of,
-    as far as that is known. *fetched*: manifests and blobs that were downloaded for it; blobs of several
-    images count for one of them. *problems*: what is missing, and why. *notes*: what is unusual, but not
-    missing.
+    known. *platforms*: those of the fetched manifests. *manifests*, *blobs*, *bytes*: its size, as far
+    as that is known. *fetched*: manifests and blobs that were downloaded for it; a blob of several
+    images counts for one of them. *problems*: missing parts, and why they are missing. *notes*: other
+    unusual facts.
     """
 
     name: str
@@ -84,9 +85,9 @@ class WarmedImage(Answer):
 
 @frozen
 class WarmedImages(Answer):
-    """Some images of the warming *run*, in the order in which they were given.
+    """A page of the images of the warming *run*, in the given order.
 
-    *next*: send it as ``after`` for those that follow; null if there are none.
+    *next*: the ``after`` of the next page; null on the last one.
     """
 
     run: int

@@ -1,4 +1,4 @@
-"""What the API does with warming: have the daemon fetch images, say how far it is, cancel it."""
+"""The API's handlers for warming: begin one, return its state, cancel it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NONE = WarmStatus(None, "none", None, None, (), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 
 
 class WarmHandlers:
-    """Begins warmings, says how far they are, and cancels them; begin, end and failures are events.
+    """Begins warmings, returns their state, and cancels them; start, end and failures are events.
 
     *parse*: reads the name of an image as clients write it.
     """
@@ -73,7 +73,7 @@ class WarmHandlers:
         except RegistryError as error:
             raise InvalidName(f"field images, value {number}: {error.message}") from None
         if name.digest is not None:
-            # As for clients, a tag beside a digest has no meaning.
+            # As for clients, a digest overrides the tag.
             return evolve(name, tag=None)
         return name if name.tag is not None else name.tagged(LATEST)
 
@@ -104,7 +104,7 @@ class WarmHandlers:
         )
 
     async def status(self, values: Values) -> WarmStatus:
-        """Return how far a warming is: the one that is running or the latest one, if none is named."""
+        """Return the state of a warming: that of the running or latest one, if none is named."""
         if values["run"] is None and self._warmer.latest is None:
             return _NONE
         return warm_status(self._find(values))
@@ -121,7 +121,7 @@ class WarmHandlers:
         return WarmedImages(warming.number, page, str(stop) if more else None)
 
     async def cancel(self, values: Values) -> WarmStatus:
-        """Request nothing more for a warming; downloads that have begun go on."""
+        """Stop requesting for a warming; running downloads continue."""
         if values["run"] is None and self._warmer.latest is None:
             return _NONE
         warming = self._find(values)
@@ -150,7 +150,7 @@ def _platform(number: int, text: str) -> Platform:
 
 
 def warm_status(warming: Warming) -> WarmStatus:
-    """Return how far a warming is."""
+    """Return the state of a warming."""
     images = warming.images
     failed = (image for image in images if image.state is ImageState.FAILED)
     return WarmStatus(

@@ -1,4 +1,4 @@
-"""Who may see the page: as for the API, but a browser is asked for the token, and links from elsewhere work."""
+"""Access to the page: as for the API, but browsers ask for the token, and links from other sites work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _READS = frozenset({b"GET", b"HEAD"})
 
 
 class PageGate:
-    """Admits whom *gate* admits."""
+    """Admits the same clients as *gate*."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -22,7 +22,7 @@ class PageGate:
         if method in _READS:
             headers = _without_way(headers)
         elif not (headers.hasHeader(b"origin") or headers.hasHeader(b"sec-fetch-site")):
-            # All browsers send one of them with a form; without it nobody knows where that came from.
+            # All browsers send one of them with a form; without it, the origin of the form is unknown.
             raise Forbidden(
                 "the form was sent without Origin, so it cannot be seen where it came from"
             )
@@ -33,9 +33,9 @@ class PageGate:
 
 
 def _without_way(headers: Headers) -> Headers:
-    """Return the headers of somebody who has followed a link as if the address had been typed.
+    """Return the headers of a request from a link as if the address had been typed.
 
-    The page that has the link does not get to see anything.
+    The page with the link cannot read the response.
     """
     mode, place = (
         headers.getRawHeaders(name, ()) for name in (b"sec-fetch-mode", b"sec-fetch-dest")

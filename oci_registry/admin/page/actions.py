@@ -1,4 +1,4 @@
-"""What the forms of the page do: a change by the API, and then a redirect to where it can be seen."""
+"""Handles the forms of the page: a change through the API, and then a redirect to its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 
 @frozen
 class Action:
-    """A route of the API that changes something. *done*: what to say afterwards, before the name of the image.
+    """A route of the API that changes something. *done*: the message afterwards, before the name of the
+    image.
 
     *takes*: further parameters. *back*: the page that is shown then, relative to that of the action.
     """
@@ -58,7 +59,7 @@ FORM = (
 
 
 async def act(calls: Calls, values: Mapping[str, Any]) -> str:
-    """Do what a form says, and return the relative address of the page that shows it; raise as the API does."""
+    """Carry out a form, and return the relative address of the page to show; raises as the API does."""
     name, image = values["action"], values["image"]
     action = ACTIONS[name]
     texts: dict[str, str | None] = {}
@@ -74,5 +75,5 @@ async def act(calls: Calls, values: Mapping[str, Any]) -> str:
 
 
 def notice_of(done: str | None, image: str | None) -> tuple[str, str] | None:
-    """Return what to say after an action; None without one."""
+    """Return the message after an action; None without one."""
     return None if done is None else (ACTIONS[done].done, image or "")

@@ -45,4 +45,4 @@ def read_assets() -> dict[str, Asset]:
 
 
 ASSETS = read_assets()
-"""They are read when this module is imported, which is done in a thread."""
+"""They are read when this module is imported, which happens in a thread."""

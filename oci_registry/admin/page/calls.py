@@ -13,7 +13,7 @@ T = TypeVar("T", bound=Answer)
 
 
 class Calls:
-    """Asks and changes what the API does, by the same paths and parameters, without HTTP."""
+    """Calls the API's handlers, with the same paths and parameters, without HTTP."""
 
     def __init__(self, routes: RouteTable) -> None:
         self._routes = routes

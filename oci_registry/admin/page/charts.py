@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn on the server, with their text in words."""
+"""Charts as SVG, drawn on the server, with a description as text."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Series:
 
 
 def bars(title: str, text: str, series: Sequence[Series], most: str) -> Tag:
-    """Return stacked bars, the first series at the bottom. *text*: says what can be seen. *most*: the largest
-    sum, in words.
+    """Return stacked bars, the first series at the bottom. *text*: the description of the chart.
+    *most*: the largest sum, as text.
     """
     sums = [sum(values) for values in zip(*(each.values for each in series), strict=True)]
     largest = max(sums, default=0)
@@ -72,14 +72,14 @@ def bars(title: str, text: str, series: Sequence[Series], most: str) -> Tag:
 
 @frozen
 class Piece:
-    """A part of a whole, from its beginning on; drawn in the style *look*."""
+    """A part of a whole, starting where the part before ends; drawn in the style *look*."""
 
     look: str
     size: float
 
 
 def level(text: str, whole: float, pieces: Sequence[Piece], marks: Sequence[float]) -> Tag:
-    """Return one bar that shows how much of a *whole* is taken, with *marks* at some sizes."""
+    """Return one bar that shows how much of a *whole* is used, with *marks* at some sizes."""
     drawn: list[Tag] = []
     start = 0.0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Parts of the page in figures: hits and what was saved, the disk, the largest and most used images."""
+"""Parts of the page with figures: hits and savings, the disk, the largest and most pulled images."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ PERIODS = ("hour", "day", "week")
 
 
 def hits_part(found: Mapping[str, Activity | Unknown], period: str, now: float) -> Iterator[Node]:
-    """Show hits and what was saved over all periods, and the chart of one of them.
+    """Show hits and savings over all periods, and the chart of one of them.
 
-    *found*: an activity for each period, or why it is not known.
+    *found*: an activity for each period, or the reason why it is not known.
     """
     known = {name: one for name, one in found.items() if not isinstance(one, Unknown)}
     for name, reason in found.items():
@@ -137,7 +137,7 @@ def _share(part: float, whole: float, of: str) -> str:
 
 
 def disk_part(disk: Disk, now: float) -> Iterator[Node]:
-    """Show how much of the disk is taken, and what is evicted next."""
+    """Show the disk usage, and what is evicted next."""
     size = "Stored size unknown" if disk.size is None else f"{in_bytes(disk.size)} stored"
     if disk.limit is None:
         yield summary(f"{size}, no limit set")
@@ -197,7 +197,7 @@ def _level(disk: Disk) -> Iterator[Node]:
 
 
 def top_part(top: TopImages, caption: str, empty: str, now: float) -> Iterator[Node]:
-    """Show the first images in some order; *empty*: what to say if there is none."""
+    """Show the first images of an order; *empty*: the text if there is none."""
     if not top.whole:
         yield el(
             "p",

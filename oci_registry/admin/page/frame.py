@@ -1,4 +1,4 @@
-"""Whole documents: the head, landmarks, and the headers that keep everything foreign out."""
+"""Whole documents: the head, landmarks, and headers that block content from elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TITLE = "oci-registry"
 def document(title: str, body: Iterable[Node], *, up: str = "", script: bool = False) -> Tag:
     """Return a document.
 
-    *up*: the relative path to the root of the listener. *script*: whether the page is kept up to date.
+    *up*: the relative path to the root of the listener. *script*: whether a script keeps the page up to date.
     """
     head = el(
         "head",
@@ -48,7 +48,7 @@ def asset(up: str, name: str) -> str:
 
 
 def plain(title: str, content_of: Iterable[Node], *, up: str) -> Tag:
-    """Return a document with a way back to the status page."""
+    """Return a document with a link back to the status page."""
     return document(
         f"{title} - {TITLE}",
         [

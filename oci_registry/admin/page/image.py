@@ -1,4 +1,4 @@
-"""The page of one image: what is stored of it, why it is kept, its history, and what can be done to it."""
+"""The page of one image: what is stored of it, why it is kept, its history, and its actions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from oci_registry.management.pinned import OPERATOR
 from oci_registry.spec.units import in_bytes
 
 _MOST = 200
-"""The most lines of a table."""
+"""The maximum number of lines of a table."""
 
 
 @frozen
 class AboutImage:
-    """What is known of an image: each an answer, or why it is not known; *history* None: it is not a tag."""
+    """Answers about an image, or the reasons why there are none; *history* None: it is not a tag."""
 
     name: str
     details: ImageDetails | Unknown
@@ -120,7 +120,7 @@ def _content(details: ImageDetails | Unknown, now: float) -> Iterator[Node]:
             ("Pulls", "unknown" if image.pulls is None else str(image.pulls)),
         ]
     )
-    # A hostile image has very many, and each row takes time to make.
+    # A hostile image has very many, and each row takes time to render.
     rows = islice(_rows(details.manifest), _MOST)
     columns = ("Digest", "Type", "Size", "Stored")
     yield table("Manifests and blobs", columns, rows, numbers=(2,), broad=(1,))
@@ -219,7 +219,7 @@ def _hold(name: str, digest: str) -> Node:
 
 
 def removal_sections(name: str, details: ImageDetails | Unknown) -> Iterator[Node]:
-    """Ask whether to remove an image."""
+    """Show the confirmation of a removal."""
     yield el(
         "p",
         "This removes ",

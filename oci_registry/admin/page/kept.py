@@ -1,4 +1,4 @@
-"""Answers that are kept for a moment: however many look at the page, each question is asked once."""
+"""Answers that are cached for a moment, so that each question is asked once for all viewers of the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @frozen
 class Deadlines:
-    """Seconds after which a page comes without an answer (*shown*), and a question is given up (*work*)."""
+    """Seconds after which a page omits an answer (*shown*), and a question is cancelled (*work*)."""
 
     shown: float = 1.5
     work: float = 60.0
@@ -38,7 +38,7 @@ class Found(Generic[T]):
 class Kept(Generic[T]):
     """The latest answer to one question, which is asked again after *fresh* seconds.
 
-    A question that takes longer than a page may goes on, and the next page has its answer.
+    A question that takes longer than a page may take continues, and the next page has its answer.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Kept(Generic[T]):
         self._found: Found[T] | None = None
 
     async def get(self) -> Found[T]:
-        """Return the answer, an older one if there is none in time; raise what the question raises."""
+        """Return the answer, or an older one if it takes too long; raises the error of the question."""
         found = self._found
         if found is not None and 0 <= self._clock.seconds() - found.time < self._fresh:
             return found
@@ -80,7 +80,7 @@ class Kept(Generic[T]):
 
 
 async def in_time(work: Deferred[T], seconds: float, clock: IReactorTime) -> T:
-    """Return what *work* gives, which is cancelled after so many seconds; raise `Unavailable` then."""
+    """Return the result of *work*; cancel it after so many seconds and raise `Unavailable`."""
     try:
         return await work.addTimeout(seconds, clock)
     except DeferredTimeout:

@@ -1,4 +1,4 @@
-"""The list of images, which is searched by a form and shown page by page."""
+"""The list of images, with a search form, page by page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oci_registry.management.source import Order
 from oci_registry.spec.units import counted, in_bytes
 
 PAGE = 25
-"""Images of a page."""
+"""The number of images on a page."""
 _PLATFORMS = 4
 _ORDERS = {
     Order.NAME: "name",
@@ -33,7 +33,7 @@ _WILD = frozenset("*?[")
 
 @frozen
 class Search:
-    """Which images to list: those whose name has *text* in it, or matches it if it is a pattern."""
+    """Which images to list: those whose name contains *text*, or matches it if it is a pattern."""
 
     text: str = ""
     order: str = Order.NAME.value
@@ -52,7 +52,7 @@ ALL = Search()
 
 
 def search_form(search: Search) -> Iterator[Node]:
-    """Show the form for a search."""
+    """Show the search form."""
     yield el(
         "form",
         el(
@@ -82,7 +82,7 @@ def search_form(search: Search) -> Iterator[Node]:
 
 
 def images_part(page: ImagePage, search: Search, now: float) -> Iterator[Node]:
-    """Show a page of images with what can be done to each."""
+    """Show a page of images with the actions for each."""
     if not page.whole:
         yield el(
             "p",

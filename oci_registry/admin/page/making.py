@@ -13,9 +13,9 @@ from oci_registry.streams.steps import Pause
 
 
 def make_status_pages(routes: RouteTable, parts: ApiParts, pause: Pause) -> MakePages:
-    """Return what makes the pages behind a gate; what is kept for a moment is common to all.
+    """Return a function that makes the pages behind a gate; all share the cached answers.
 
-    *pause*: between parts of the page, so that others are served meanwhile.
+    *pause*: between parts of the page, so that other requests are served meanwhile.
     """
     calls = Calls(routes)
     overview = Overview(calls, parts.clock, pause)

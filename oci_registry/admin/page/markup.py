@@ -19,7 +19,7 @@ from oci_registry.streams.steps import Pause
 
 @implementer(IRenderable)
 class Break:
-    """Nothing; what stands behind it in a document is written after a *pause*."""
+    """An empty part of a document; the content after it is written after a *pause*."""
 
     def __init__(self, pause: Pause) -> None:
         self._pause = pause
@@ -42,7 +42,7 @@ Node = Tag | Break | str | None
 """A part of a document; None is nothing."""
 Attribute = str | float | bool | None
 LONGEST = 400
-"""The most characters of a text from elsewhere."""
+"""The maximum length in characters of a text from elsewhere."""
 _SHORT = 19
 _DOCTYPE = b"<!DOCTYPE html>\n"
 
@@ -84,17 +84,17 @@ async def written(document: Tag) -> bytes:
 
 
 def foreign(text: str, longest: int = LONGEST) -> Tag:
-    """Return a text from elsewhere: of bounded length, without anything that disguises it or its neighbours."""
+    """Return a text from elsewhere with bounded length, without characters that could disguise text."""
     return el("bdi", cut(escaped(text), longest))
 
 
 def short_digest(digest: str) -> Tag:
-    """Return the beginning of a digest; the whole of it is shown to those who point at it."""
+    """Return the beginning of a digest, with the whole digest as a tooltip."""
     return el("code", cut(escaped(digest), _SHORT), title=escaped(digest))
 
 
 def moment(time: float, now: float) -> Tag:
-    """Return how long ago something was; times are seconds since the epoch."""
+    """Return the age of a time as text; times are seconds since the epoch."""
     passed = now - time
     text = (
         "just now"
@@ -134,9 +134,9 @@ def table(
 ) -> Tag:
     """Return a table whose first column names the rows. *numbers*: columns that are aligned to the right.
 
-    On a narrow screen each row becomes a card, where each cell has the head of its column as a label, and those
-    of *broad* columns a line of their own. The roles keep it a table for screen readers there. On a medium
-    screen a table that is too wide is scrolled by itself, with the keyboard too.
+    On a narrow screen, each row becomes a card, where each cell has its column's heading as a label,
+    and cells of *broad* columns have their own line. Explicit roles keep it a table for screen readers.
+    On a medium screen, a table that is too wide can be scrolled, also with the keyboard.
     """
     titles = list(heads)
     looks = dict.fromkeys(numbers, "number") | dict.fromkeys(broad, "broad")
@@ -168,12 +168,12 @@ def table(
 
 
 def summary(text: str, *, bad: bool = False) -> Tag:
-    """Return the sentence that sums up a part; screen readers say it when it changes."""
+    """Return the summary sentence of a part; screen readers announce its changes."""
     return el("p", text, class_="summary bad" if bad else "summary", aria_live="polite")
 
 
 def unavailable(reason: str, what: str = "") -> Tag:
-    """Return why something cannot be shown. *what*: it, if the heading does not name it."""
+    """Return the reason why something cannot be shown. *what*: its name, if the heading does not have it."""
     return el(
         "p",
         f"{what} not available: " if what else "Not available: ",

@@ -1,4 +1,4 @@
-"""The status page itself: its parts are asked for at the same time, and none of them can spoil the others."""
+"""The status page itself: its parts are queried in parallel, and fail independently."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from oci_registry.streams.steps import Pause
 
 A = TypeVar("A", bound=Answer)
 _SEARCHING = 10.0
-"""Seconds that a search may take, which somebody waits for."""
+"""Seconds that a search may take, which a person waits for."""
 
 
 @frozen
 class View:
-    """What a request wants to see. *notice*: what was done just now, and to what."""
+    """The parameters of a view. *notice*: the action that was just done, and its subject."""
 
     period: str = PERIODS[0]
     search: Search = ALL
@@ -46,10 +46,10 @@ class View:
 
 @frozen
 class Part:
-    """A part of the page: *find* asks for what *show* makes HTML of.
+    """A part of the page: *find* queries the data, and *show* renders it as HTML.
 
-    *every*: seconds after which the script asks for it again, None for never. It does so at once after events
-    of some *kinds*, and when some *fields* of a summary have changed.
+    *every*: seconds after which the script reloads it, None for never. It is reloaded at once after
+    events of some *kinds*, and when some *fields* of a summary have changed.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Part:
 
 
 class Overview:
-    """The parts of the page, made from what *calls* answers.
+    """The parts of the page, made from the answers of *calls*.
 
     *pause*: for a break between two parts, each of which takes some milliseconds to write. *deadlines*: how
     long each question may take.
@@ -127,7 +127,7 @@ class Overview:
             ),
             Part("largest", "Largest images", largest, _largest, 60),
             Part("used", "Most pulled images", used, _used, 60),
-            # Rows with buttons must not move under somebody's hand: this one is never replaced.
+            # Rows with buttons must not move while a person clicks: this part is never replaced.
             Part("images", "Images", self._find_images, _images),
         )
         self.names = frozenset(part.name for part in self._parts)
@@ -167,7 +167,7 @@ class Overview:
         try:
             return await in_time(Deferred.fromCoroutine(work), seconds, self._clock)
         except Exception as error:
-            # The form is shown all the same.
+            # The form is shown nevertheless.
             return unknown_for(error)
 
     async def parts(self, view: View, names: Iterable[str]) -> list[Tag]:

@@ -1,4 +1,4 @@
-"""Pages that say why there is no other: in words for those who have to change something."""
+"""Error pages, with advice on what to change."""
 
 from __future__ import annotations
 

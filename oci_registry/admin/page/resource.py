@@ -38,7 +38,7 @@ from oci_registry.web.shown import reason_of
 from oci_registry.web.site import RegistryRequest
 
 ROOT, PAGES = b"", b"page"
-"""The first segments of the paths: of the status page, and of all that belongs to it."""
+"""The first segments of the paths of the status page and its files."""
 
 _IMAGE = Parameter("image", Text(), "an image", required=True)
 _DONE = Parameter("done", Choice(tuple(ACTIONS)), "what was done just now")
@@ -81,12 +81,12 @@ class StatusPage(Guarded):
         return self._parts.clock
 
     def admit(self, request: RegistryRequest) -> None:
-        """Raise unless the request may have what it asks for: files may be had by all."""
+        """Raise unless the request is allowed; files are available to all."""
         if _asset_of(_segments(request)) is None:
             self._page_gate.check(request.method, request.requestHeaders)
 
     async def refuse(self, request: RegistryRequest, error: Exception) -> None:
-        """Respond with a page that says what is wrong."""
+        """Respond with an error page."""
         if not isinstance(error, RegistryError) or request.startedWriting or request.gone:
             respond_error(request, error)
             return
@@ -100,7 +100,7 @@ class StatusPage(Guarded):
             write(request, reply)
 
     async def handle(self, request: AdminRequest) -> None:
-        """Respond with a page, a file, or what a form has done."""
+        """Respond with a page, a file, or the result of a form."""
         segments = _segments(request)
         query = _without_empty(request.uri.partition(b"?")[2])
         asset = _asset_of(segments)
@@ -195,7 +195,7 @@ def _asset_of(segments: Sequence[bytes]) -> Any:
 
 
 def _check_name(details: ImageDetails | Unknown) -> None:
-    """Raise `InvalidName` if nothing is known of an image because its name is none."""
+    """Raise `InvalidName` if nothing is known of an image because its name is invalid."""
     if isinstance(details, Unknown) and details.status == InvalidName.status:
         raise InvalidName(details.reason)
 

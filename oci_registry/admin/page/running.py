@@ -1,4 +1,4 @@
-"""Parts of the page about what the daemon is doing: its state, downloads, registries, errors."""
+"""Parts of the page about the running daemon: its state, downloads, registries, errors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from oci_registry.spec.units import counted, in_bytes, roughly
 MOST_TRANSFERS = 50
 MOST_ERRORS = 20
 _KEPT = 100
-"""How many errors are kept at most."""
+"""The maximum number of errors that are kept."""
 
 
 def daemon_part(status: DaemonStatus, now: float) -> Iterator[Node]:
-    """Show how the daemon is doing."""
+    """Show the state of the daemon."""
     if status.unreadable is not None:
         yield summary("Not ready: the store cannot be read", bad=True)
         yield el("p", foreign(status.unreadable))

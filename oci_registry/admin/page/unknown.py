@@ -1,4 +1,4 @@
-"""What cannot be shown, and why: one part of a page that fails leaves the others as they are."""
+"""Stands for parts of a page that cannot be shown, with the reason; other parts are not affected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = Logger()
 
 @frozen
 class Unknown:
-    """Stands for an answer that there is not. *status*: that of the error in the API."""
+    """The reason for a missing answer. *status*: that of the error in the API."""
 
     reason: str
     status: int = 500
@@ -36,7 +36,7 @@ def unknown_for(error: Exception) -> Unknown:
 
 
 async def all_of(work: Mapping[str, Awaitable[T]]) -> dict[str, T | Unknown]:
-    """Await all at the same time, and return what each gives, or why it gives nothing.
+    """Await all in parallel, and return the result of each, or the reason why there is none.
 
     Cancelling it cancels all of them.
     """
