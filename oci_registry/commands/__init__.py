@@ -1,4 +1,4 @@
-"""Commands on a store or a daemon, as ``oci-registry export``, ``oci-registry ls``; they need no reactor."""
+"""Commands on a store or a daemon, such as ``oci-registry export`` and ``ls``; they need no reactor."""
 
 from __future__ import annotations
 

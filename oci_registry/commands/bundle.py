@@ -1,8 +1,8 @@
-"""Reads a bundle and verifies all of it, before anything of it is stored.
+"""Reads and verifies a whole bundle before anything is stored.
 
 The file is read in passes, so that memory stays bounded whatever the order of its members: the first
-verifies every digest and finds the index; manifests that came before they were known to be manifests
-are read in further passes, one for each level of indexes at most. A last one gives the blobs.
+verifies every digest and finds the index; manifests that came before an index named them are read in
+further passes, at most one for each level of indexes. A last pass yields the blobs.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.referrers import subject_of
 
 Admit = Callable[[Digest, int], None]
-"""Is called with digest and size of each member before its bytes are read; may raise `CommandFailed`."""
+"""Called with digest and size of each member before its bytes are read; may raise `CommandFailed`."""
 
 
 @frozen
 class BundleLimits:
-    """*index*: bytes of ``index.json``; *manifests*: bytes of all manifests together."""
+    """Limits of a bundle. *index*: bytes of ``index.json``; *manifests*: bytes of all manifests together."""
 
     index: int = MAX_MANIFEST_SIZE
     manifests: int = 128 * 1024 * 1024
@@ -65,7 +65,7 @@ class Bundle:
 
 
 def read_bundle(path: str, admit: Admit, limits: BundleLimits = BundleLimits()) -> Bundle:
-    """Return the bundle at *path*; raise `CommandFailed` for one that is not right in every respect."""
+    """Return the bundle at *path*; raise `CommandFailed` if anything in it is invalid."""
     reading = _Reader(path, admit, limits)
     reading.verify()
     for _ in range(DEEPEST):
@@ -94,7 +94,7 @@ def read_bundle(path: str, admit: Admit, limits: BundleLimits = BundleLimits()) 
 
 @contextmanager
 def _reading(path: str, limits: BundleLimits) -> Iterator[Iterator[Member]]:
-    """Yield the members of a bundle; what is wrong is a `CommandFailed` that names the file."""
+    """Yield the members of a bundle; errors become `CommandFailed` with the name of the file."""
     try:
         with opened(path) as (file, seekable):
             yield iter(TarReader(file, limits.tar, seekable=seekable))
@@ -116,7 +116,7 @@ class _Reader:
     kept: int = 0
 
     def verify(self) -> None:
-        """Read everything once."""
+        """Read and verify everything once."""
         names: set[str] = set()
         with _reading(self.path, self.limits) as members:
             for member in members:
@@ -142,7 +142,7 @@ class _Reader:
         return {digest for digest in self.wanted if digest in self.sizes} - self.manifests.keys()
 
     def fetch(self) -> None:
-        """Read manifests that are known to be ones by now."""
+        """Read members that are now known to be manifests."""
         found = self.outstanding()
         with _reading(self.path, self.limits) as members:
             for member in members:
@@ -188,7 +188,7 @@ class _Reader:
         self.wanted.setdefault(descriptor.digest, descriptor)
 
     def _take(self, digest: Digest, raw: bytes) -> None:
-        """Read a manifest, and want those in it if it is an index."""
+        """Read a manifest; if it is an index, note the manifests in it as wanted."""
         self.kept += len(raw)
         if self.kept > self.limits.manifests:
             raise TarError(f"its manifests have more than {self.limits.manifests} bytes")

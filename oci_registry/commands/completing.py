@@ -66,7 +66,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises `UsageProblem`."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong."""
+        """Raise the error."""
         raise UsageProblem(message)
 
 

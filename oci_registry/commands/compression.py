@@ -16,7 +16,7 @@ from oci_registry.commands.tar_writer import Sink
 
 SUFFIX = ".zst"
 WINDOW = 128 * 1024 * 1024
-"""Bytes of memory that a compressed bundle may demand for reading it."""
+"""The maximum memory in bytes for reading a compressed bundle."""
 _LEVEL = 3
 _ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
 
@@ -39,7 +39,7 @@ def is_compressed(path: str) -> bool:
 
 @contextmanager
 def new_file(path: str) -> Iterator[Sink]:
-    """Write a file that is in its place only if the block ends without an error, and then as a whole."""
+    """Write a file that appears, complete, only if the block ends without an error."""
     zstandard = _zstandard(path) if is_compressed(path) else None
     folder, name = os.path.split(os.path.abspath(path))
     descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
@@ -71,7 +71,7 @@ def _umask() -> int:
 def opened(path: str) -> Iterator[tuple[BinaryIO, bool]]:
     """Open a bundle; yield its bytes, uncompressed, and whether they can be skipped by seeking.
 
-    What is wrong with the compressed form is a `TarError`.
+    Errors of the compressed form are raised as `TarError`.
     """
     with open(path, "rb") as file:
         start = file.read(4)
@@ -99,7 +99,7 @@ def _as_tar_error(*errors: type[Exception]) -> Iterator[None]:
 
 
 class _Full:
-    """Reads as much as it is asked for, if there is so much."""
+    """Reads exactly as many bytes as requested, except at the end."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader

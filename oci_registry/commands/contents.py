@@ -25,20 +25,20 @@ from oci_registry.spec.platforms import Platform
 
 
 class Shelf(Protocol):
-    """Where an image is looked for: a store, or a bundle."""
+    """The place of an image's content: a store, or a bundle."""
 
     def find(self, digest: Digest) -> Manifest | None:
         """Return a manifest, or None."""
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether there is such a blob."""
+        """Whether a blob is there."""
 
 
 @define
 class Contents:
-    """What was found of an image, and what is *missing* in words.
+    """The content that was found of an image, and *missing* parts as text.
 
-    *left_out*: manifests of an index that were not wanted, or not there where that is allowed.
+    *left_out*: manifests of an index that were not wanted, or that are missing where that is allowed.
     """
 
     manifests: dict[Digest, Manifest] = Factory(dict)
@@ -48,7 +48,7 @@ class Contents:
     left_out: list[Child] = Factory(list)
 
     def add(self, other: Contents) -> None:
-        """Take what *other* has."""
+        """Add the content of *other*."""
         self.manifests |= other.manifests
         self.blobs |= other.blobs
         self.platforms += other.platforms
@@ -60,12 +60,12 @@ Wanted = Callable[[Child], bool]
 
 
 def every(_: Child) -> bool:
-    """Want every manifest of an index."""
+    """Return all manifests of an index."""
     return True
 
 
 def chosen(platforms: tuple[Platform, ...]) -> Wanted:
-    """Want the manifests of some platforms, and indexes in an index."""
+    """Return the manifests of some platforms, and nested indexes."""
 
     def wants(child: Child) -> bool:
         if child.platform is None:
@@ -77,7 +77,7 @@ def chosen(platforms: tuple[Platform, ...]) -> Wanted:
 
 @frozen
 class NamedImage:
-    """An image that is exported or imported: its name, its top manifest and what it consists of.
+    """An image that is exported or imported: its name, its top manifest and its contents.
 
     *referrers*: the artifacts that refer to it, such as signatures; each begins with its own manifest.
     """
@@ -88,16 +88,16 @@ class NamedImage:
     referrers: tuple[Contents, ...] = ()
 
     def all_contents(self) -> Iterator[Contents]:
-        """Yield what it consists of, and what its referrers do."""
+        """Yield its contents, and those of its referrers."""
         yield self.contents
         yield from self.referrers
 
 
 def walk(shelf: Shelf, manifest: Manifest, wanted: Wanted, *, partly: bool = False) -> Contents:
-    """Return what an image consists of. Raises `Unreadable`.
+    """Return the contents of an image. Raises `Unreadable`.
 
-    *wanted*: which manifests of an index. With *partly*, those that are not complete are left out, but
-    at least one must be complete.
+    *wanted*: selects manifests of an index. With *partly*, incomplete ones are left out, but at least
+    one must be complete.
     """
     return _walk(shelf, manifest, wanted, partly, DEEPEST, iter(range(MOST)))
 

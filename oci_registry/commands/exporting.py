@@ -40,9 +40,9 @@ from oci_registry.spec.reference import Tag
 from oci_registry.spec.units import in_bytes
 
 STORED = "stored"
-"""In place of platforms: those that are stored completely."""
+"""A value in place of platforms: those that are stored completely."""
 EMPTY = b"{}"
-"""The configuration of artifacts that have none: clients know it, and do not request it."""
+"""The empty config of artifacts, which clients know and do not request."""
 
 
 def parser() -> CommandParser:
@@ -159,7 +159,7 @@ def _find(
     partly: bool,
     sizes: dict[Digest, int],
 ) -> NamedImage:
-    """Return an image with all that it consists of; raise `CommandFailed` for what is missing."""
+    """Return an image with its contents; raise `CommandFailed` if anything is missing."""
     digest = name.reference
     if isinstance(digest, Tag):
         record = store.tag(name)
@@ -192,7 +192,7 @@ def _with_referrers(
 
 
 def _blobs_in(path: str) -> Iterator[Digest]:
-    """Yield what is in an earlier bundle, by the names of its files."""
+    """Yield the digests in an earlier bundle, from the names of its files."""
     try:
         with opened(path) as (file, seekable):
             for member in TarReader(file, seekable=seekable):
@@ -211,7 +211,7 @@ def _write(
     earlier: set[Digest],
     output: Output,
 ) -> dict[str, object]:
-    """Write the bundle, and return what is in it. Nothing is left of one that cannot be completed."""
+    """Write the bundle, and return its content. An incomplete file is removed."""
     referrers = _referrers_of(images)
     parts = [contents for image in images for contents in image.all_contents()]
     manifests: dict[Digest, Manifest] = {}
@@ -229,7 +229,7 @@ def _write(
         tar.folder(BLOBS)
         for algorithm in sorted({digest.algorithm for digest in (*manifests, *kept)}):
             tar.folder(f"{BLOBS}/{algorithm}")
-        # Manifests first, so that an import knows from the start what it reads.
+        # Manifests first, so that an import knows from the start what each member is.
         for digest, manifest in manifests.items():
             tar.file(blob_name(digest), len(manifest.raw), iter([manifest.raw]))
         output.progress.begin("export", total)
@@ -263,7 +263,7 @@ def _write(
 
 
 def _referrers_of(images: Sequence[NamedImage]) -> list[Manifest]:
-    """Return the manifests of the referrers of all images, each once, but for those that are images too."""
+    """Return the manifests of the referrers of all images, each once, except those that are images too."""
     tops = {image.top.digest for image in images}
     found: dict[Digest, Manifest] = {}
     for image in images:

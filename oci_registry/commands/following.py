@@ -1,4 +1,4 @@
-"""``oci-registry log``: what happens in a running daemon, as it happens."""
+"""``oci-registry log``: the events of a running daemon, as they happen."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
 
 
 def line(event: Mapping[str, Any]) -> str:
-    """Return an event as a line for people."""
+    """Return an event as a readable line."""
     fields = event.get("fields")
     fields = fields if isinstance(fields, dict) else {}
     kind = str(event.get("kind", "?"))

@@ -13,14 +13,14 @@ from oci_registry.commands.problems import CommandFailed
 
 PODS = ("kubectl", "get", "pods", "--all-namespaces", "--output", "json")
 LARGEST = 256 * 1024 * 1024
-"""Bytes of a list; a large cluster has some 50 MiB of pods."""
+"""The maximum size of a list in bytes; a large cluster has some 50 MiB of pods."""
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 
 def read_list(path: str, stdin: TextIO | None = None) -> list[str]:
     """Return the images in a file, or in standard input (``-``).
 
-    There is one on each line, with comments after ``#``; or it is what ``kubectl get pods -o json`` prints.
+    There is one on each line, with comments after ``#``; or it is the output of ``kubectl get pods -o json``.
     """
     if path == "-":
         text, name = (stdin or sys.stdin).read(LARGEST + 1), "standard input"
@@ -53,7 +53,7 @@ def _images(item: object) -> Iterator[str]:
     spec = item.get("spec") if isinstance(item, Mapping) else None
     template = spec.get("template") if isinstance(spec, Mapping) else None
     if isinstance(template, Mapping):
-        # A Deployment and its like.
+        # A Deployment or a similar object.
         yield from _images(template)
     for key in _CONTAINERS:
         containers = spec.get(key) if isinstance(spec, Mapping) else None

@@ -80,7 +80,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
         if given.digest is not None:
             raise UsageProblem("--as: give a tag and no digest, which the bundle has")
     for path in options.bundle:
-        # Before anything is locked or made.
+        # Before anything is locked or created.
         with open(path, "rb"):
             pass
     with Exclusive(common.storage) as store:
@@ -92,7 +92,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
 def _import(
     path: str, given: ImageName | None, naming: Naming, store: CommandStore, output: Output
 ) -> dict[str, object]:
-    """Import one bundle as a whole, or raise `CommandFailed` and leave nothing of it."""
+    """Import one bundle completely, or raise `CommandFailed` and undo everything."""
     room = _Room(path, store)
     bundle = read_bundle(path, room.admit)
     found = _Found(bundle, store)
@@ -164,7 +164,7 @@ def _image(found: _Found, entry: IndexEntry, given: ImageName | None, naming: Na
 
 
 def _name(entry: IndexEntry, given: ImageName | None, naming: Naming, images: int) -> ImageName:
-    """Return the name of an image: as given, else the full name in the bundle."""
+    """Return the name of an image: the given one, else the full name in the bundle."""
     if given is not None:
         if given.tag is not None:
             if images > 1:
@@ -188,7 +188,7 @@ def _name(entry: IndexEntry, given: ImageName | None, naming: Naming, images: in
 
 
 def _full_name(entry: IndexEntry, naming: Naming) -> ImageName | None:
-    """Return the full name in the bundle, if there is one; a name without a slash may be a tag alone."""
+    """Return the full name in the bundle, if there is one; a name without a slash may be just a tag."""
     for text in (entry.full_name, entry.ref_name):
         if text is not None and "/" in text:
             return naming.parse(text)
@@ -204,7 +204,7 @@ class _Writing:
     _undo: list[Callable[[], None]] = Factory(list)
 
     def undo(self) -> None:
-        """Remove what was written; what was there before is as it was."""
+        """Remove everything that was written, and restore the previous state."""
         self.output.progress.end()
         for undo in reversed(self._undo):
             undo()
@@ -212,7 +212,7 @@ class _Writing:
     def all_of(
         self, bundle: Bundle, images: Sequence[NamedImage], new: Mapping[Digest, int]
     ) -> dict[str, object]:
-        """Store blobs, then manifests, then tags, so that nothing refers to what is not there."""
+        """Store blobs, then manifests, then tags, so that nothing refers to missing content."""
         needed = {
             digest
             for image in images
@@ -259,7 +259,7 @@ class _Writing:
             self._add(key, write)
 
     def _add_referrers(self, image: NamedImage) -> None:
-        """Add the referrers of an image to the lists of what they refer to."""
+        """Add the referrers of an image to the lists of their subjects."""
         host, repository = image.name.registry, image.name.repository
         for subject, (before, after) in lists_with(self.store, image).items():
             write = partial(self.store.add_referrers, host, repository, subject)
@@ -270,7 +270,7 @@ class _Writing:
                 self._undo.append(partial(write, before))
 
     def _point(self, name: ImageName, top: Manifest, before: TagRecord | None) -> None:
-        """Let a tag mean a manifest; *before* is what the store knew of it."""
+        """Let a tag name a manifest; *before* is its previous record."""
         seconds = self.store.clock.seconds()
         record = TagRecord(top.digest, top.media_type, seconds, imported=True, first=seconds)
         if before is None:
@@ -281,7 +281,7 @@ class _Writing:
             self.store.add_history(name, (*sightings_of(before), *sightings_of(record)))
 
     def _tag(self, image: NamedImage) -> dict[str, object]:
-        """Store what the tag means, unless the store knows that already."""
+        """Store the record of the tag, unless it is the same already."""
         name, top, before = image.name, image.top, None
         if name.digest is None:
             record = self.store.tag(name)

@@ -26,12 +26,12 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 
 def blob_name(digest: Digest) -> str:
-    """Return the file of a blob or manifest."""
+    """Return the name of the file of a blob or manifest."""
     return f"{BLOBS}/{digest.algorithm}/{digest.encoded}"
 
 
 def parse_blob_name(name: str) -> Digest | None:
-    """Return which content is in a file; None if it is another file."""
+    """Return the digest of the content in a file; None if it is another file."""
     parts = name.split("/")
     if len(parts) != 3 or parts[0] != BLOBS:
         return None
@@ -74,7 +74,7 @@ def index_of(
 
 @frozen
 class IndexEntry:
-    """An image in an ``index.json``: what it is, and its names, which may be missing."""
+    """An image in an ``index.json``: its descriptor, and its names, which may be missing."""
 
     descriptor: Descriptor
     full_name: str | None

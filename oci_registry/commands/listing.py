@@ -31,7 +31,7 @@ COLUMNS = (
     Column("PINNED"),
 )
 _PAGE = 200
-"""Images that are asked for at once."""
+"""The number of images that are requested at once."""
 _WILD = frozenset("*?[")
 
 
@@ -99,13 +99,13 @@ def _wanted(asked: Asked) -> Wanted:
         except ValueError as error:
             raise UsageProblem(f"--registry: {error}") from None
     patterns = tuple(_pattern(asked, text) for text in options.image)
-    # In small pages the first ones come soon, and no answer takes long.
+    # With small pages, the first images appear soon, and no answer takes long.
     limit = min(options.limit or MOST, _PAGE if order is Order.NAME else MOST)
     return Wanted(patterns, registry, order, options.reverse, limit)
 
 
 def _pattern(asked: Asked, text: str) -> str:
-    """Return the pattern for an argument: as it is, or the full name of an image."""
+    """Return the pattern for an argument: unchanged, or the full name of an image."""
     if not _WILD.isdisjoint(text):
         return text
     try:

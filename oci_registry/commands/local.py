@@ -26,20 +26,20 @@ from oci_registry.storage.interfaces import IDriver, ObjectInfo
 from oci_registry.storage.pins import Pins
 
 MANY = 50_000
-"""Objects that are looked at within a second or two."""
+"""The number of objects that are read within a second or two."""
 
 
 class DriverMedium:
-    """A driver whose calls are made at once, as an account reads it."""
+    """Reads a driver with immediate calls, for an account."""
 
     remote = True
-    """Each look costs a request."""
+    """Whether each look-up costs a request."""
 
     def __init__(self, driver: IDriver) -> None:
         self._driver = driver
 
     def look(self, key: str) -> ObjectInfo | None:
-        """Return what is at *key*."""
+        """Return the information about the object at *key*."""
         found: ObjectInfo | None = now(self._driver.stat(key))
         return found
 
@@ -57,7 +57,7 @@ class DriverMedium:
 def reading(
     settings: StorageSettings, rules: Rules, walked: Callable[[], None] = lambda: None
 ) -> Iterator[Source]:
-    """Give what answers questions about a store, also beside a running daemon, which does not notice."""
+    """Yield the object that answers questions about a store, even while a daemon is running on it."""
     store = readable(settings)
     with _managed(store, rules, walked) as management:
         yield management
@@ -67,8 +67,8 @@ def reading(
 def changing(
     settings: StorageSettings, rules: Rules, walked: Callable[[], None] = lambda: None
 ) -> Iterator[Source]:
-    """Give what changes a store, under the lock that keeps daemons from starting meanwhile."""
-    # It must exist: the lock would make it.
+    """Yield the object that changes a store, under the lock that prevents daemons from starting."""
+    # The store must exist, since the lock would create it.
     readable(settings)
     exclusive = Exclusive(settings)
     with exclusive as store, _managed(store, rules, walked, exclusive.changes) as management:
@@ -91,7 +91,7 @@ def _managed(
         changes.also = account.changed
     content = Content(store.driver, store.blobs, store.manifests, store.tags, NoPendingWrites())
     if path is None:
-        # A bucket has no lock: daemons on it go on.
+        # A bucket has no lock: daemons on it continue.
         content = evolve(content, announce=Notices(store.driver).announce)
     try:
         yield Management(
@@ -102,7 +102,7 @@ def _managed(
 
 
 class Patience:
-    """Says why it takes long, if a large store has to be looked at."""
+    """Prints why it takes long, if a large store must be walked."""
 
     def __init__(self, output: Output) -> None:
         self._output = output

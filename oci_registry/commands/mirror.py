@@ -1,4 +1,4 @@
-"""A running daemon, as any client sees it: requests to its port for clients."""
+"""Requests to a running daemon through its port for clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from oci_registry.spec.image import ImageName
 from oci_registry.spec.texts import cut, one_line
 
 TIMEOUT = 120.0
-"""Seconds to wait for an answer: a registry may take its time for the first byte of a layer."""
+"""Seconds to wait for an answer: a registry may be slow to send the first byte of a layer."""
 ATTEMPTS = 2
 """Attempts to send a request: a connection that was kept open may have been closed meanwhile."""
 _LONGEST_MESSAGE = 300
@@ -27,7 +27,7 @@ _LONGEST_ERROR = 64 * 1024
 
 @frozen
 class Answer:
-    """An answer: *body* as far as it was read, header names in lower case."""
+    """An answer: *body* is the part that was read; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,12 +35,12 @@ class Answer:
 
     @property
     def outcome(self) -> str:
-        """What the mirror did for it: ``Cache-Status`` without the name of the cache."""
+        """The outcome in the mirror: ``Cache-Status`` without the name of the cache."""
         return self.headers.get("cache-status", "").partition(";")[2].strip()
 
     @property
     def error(self) -> str | None:
-        """The code of an error, None if it is none, or not one of a registry."""
+        """The code of a registry's error; None if it is not such an error."""
         return self._of_error("code")
 
     @property
@@ -100,12 +100,12 @@ class Mirror:
             raise CommandFailed(f"{self.url}/v2/ answers {status}: this is not a mirror")
 
     def get(self, image: ImageName, what: str, headers: Mapping[str, str], limit: int) -> Answer:
-        """Return something of the repository of an image; raise `NoAnswer`."""
+        """Send a GET below the repository of an image; raise `NoAnswer`."""
         query = urlencode({"ns": image.registry})
         return self.ask(f"/v2/{image.repository}/{what}?{query}", headers, limit)
 
     def ask(self, path: str, headers: Mapping[str, str], limit: int) -> Answer:
-        """Send a GET and return the answer, of whose body *limit* bytes at most are read."""
+        """Send a GET and return the answer; at most *limit* bytes of the body are read."""
         for attempt in range(ATTEMPTS):
             fresh = getattr(self._own, "connection", None) is None
             try:
@@ -123,7 +123,7 @@ class Mirror:
         response = connection.getresponse()
         body = response.read(limit if response.status < 300 else _LONGEST_ERROR)
         if not response.isclosed():
-            # There is more than is wanted; the mirror goes on with a download in any case.
+            # There is more than needed; the mirror continues a download in any case.
             self._drop()
         names = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, names, body)

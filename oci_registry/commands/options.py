@@ -1,4 +1,4 @@
-"""The options that all commands have: which store, how names are read, and what is printed."""
+"""The options that all commands have: the store, the naming of images, and the output."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from oci_registry.spec.image import HUB, LATEST, ImageName, parse_image
 
 PROGRAM = "oci-registry"
 _PARSERS: Mapping[str, type[StorageOptions]] = {"filesystem": FilesystemOptions, "s3": S3Options}
-# The variables that say which storage is meant, if the command line does not.
+# The variables that select the storage, if the command line does not.
 _REQUIRED = {"filesystem": "FILESYSTEM_ROOT", "s3": "S3_BUCKET"}
 _STORE = """\
 The store is that of --root, or of the daemon's own options after the word filesystem or s3, or of the
 daemon's variables (FILESYSTEM_ROOT, S3_BUCKET and so on).
 """
 
-# Options that name a daemon elsewhere, in place of a store.
+# Options that name a remote daemon, in place of a store.
 _DAEMONS = ("admin", "url")
 _STATUSES = "0 all done, 1 something is missing or wrong"
 
@@ -60,12 +60,12 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong."""
+        """Raise the error."""
         raise UsageProblem(message)
 
 
 class DaemonParser(CommandParser):
-    """Has the options that name a daemon elsewhere, in place of a store, too."""
+    """Also has the options that name a remote daemon, in place of a store."""
 
     def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
         super().__init__(name, description, statuses)
@@ -96,7 +96,7 @@ class Naming:
     def wanted(self, text: str) -> ImageName:
         """Return the image that an argument names, with a tag or a digest; raise `UsageProblem`.
 
-        As for clients, a tag beside a digest has no meaning.
+        As for clients, a digest overrides the tag.
         """
         try:
             name = self.parse(text)
@@ -169,7 +169,7 @@ def _storage(
 ) -> tuple[str, Mapping[str, object]]:
     """Return the storage and its flags: as on the command line, else as in the environment.
 
-    *others*: what else could have been given, for the message.
+    *others*: other possible options, for the message.
     """
     if words:
         if root is not None:
@@ -198,7 +198,7 @@ def _storage(
 def read_naming(
     options: argparse.Namespace, environ: Mapping[str, str], findings: Findings
 ) -> Naming:
-    """Return how the names of images are read; what is wrong is added to *findings*."""
+    """Return how the names of images are read; problems are added to *findings*."""
     given = options.default_namespace or environ.get("DEFAULT_NAMESPACE", "").strip() or HUB
     default, registries = HUB, set()
     try:

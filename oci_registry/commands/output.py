@@ -1,4 +1,4 @@
-"""What a command prints: lines or JSON to standard output, problems and progress to standard error."""
+"""Prints what a command outputs: lines or JSON to stdout, problems and progress to stderr."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Progress(Protocol):
         """Count bytes."""
 
     def grow(self, total: int) -> None:
-        """Show that the whole has *total* bytes, as far as that is known by now."""
+        """Set the *total* bytes of the whole, as far as they are known."""
 
     def end(self) -> None:
-        """Show nothing any more. Idempotent."""
+        """End the display. Idempotent."""
 
 
 class NoProgress:
-    """Shows nothing: the output is no terminal, or rich is not installed."""
+    """Shows nothing: the output is not a terminal, or rich is not installed."""
 
     def begin(self, what: str, total: int) -> None:
         """Show nothing."""
@@ -61,7 +61,7 @@ class Bar:
         self._bar.advance(self._task, done)
 
     def grow(self, total: int) -> None:
-        """Move the end of the bar."""
+        """Set the total of the bar."""
         self._bar.update(self._task, total=total)
 
     def end(self) -> None:
@@ -73,7 +73,7 @@ class Bar:
 
 
 def progress_on(stream: TextIO) -> Progress:
-    """Return a bar if *stream* is a terminal and rich is installed, else nothing that is shown."""
+    """Return a bar if *stream* is a terminal and rich is installed, else `NoProgress`."""
     if not stream.isatty():
         return NoProgress()
     try:
@@ -93,7 +93,7 @@ def progress_on(stream: TextIO) -> Progress:
 
 @define
 class Output:
-    """Prints what a command *name* has to say. With *json*, only `finish` prints to *out*."""
+    """Prints the output of the command *name*. With *json*, only `finish` prints to *out*."""
 
     name: str
     out: TextIO
@@ -117,7 +117,7 @@ class Output:
         self.note(text)
 
     def finish(self, document: Mapping[str, object]) -> None:
-        """Print the result as JSON, if that is wanted, with all problems."""
+        """Print the result as JSON, if requested, with all problems."""
         if self.json:
             whole: dict[str, object] = {**document, "problems": self.problems}
             print(json.dumps(whole, indent=2), file=self.out)
@@ -129,6 +129,6 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def some(items: Sequence[str], most: int = 5) -> str:
-    """Return the first items as a list, and how many there are besides."""
+    """Return the first items as a list, and the number of further ones."""
     more = len(items) - most
     return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")

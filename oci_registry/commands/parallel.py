@@ -11,7 +11,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TICK = 0.5
-"""Seconds after which Ctrl-C is noticed at the latest."""
+"""The maximum delay in seconds until Ctrl-C is noticed."""
 
 
 def in_parallel(
@@ -20,7 +20,7 @@ def in_parallel(
     """Yield each item with what *work* returned or raised for it, in the order in which they end.
 
     *jobs*: how many calls are made at once. If the iterator is closed, as by Ctrl-C, no more calls are
-    begun, and those that are running do not keep the process from ending.
+    begun, and running ones do not prevent the process from ending.
     """
     todo: queue.SimpleQueue[T] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[T, R | Exception]] = queue.SimpleQueue()

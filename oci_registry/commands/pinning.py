@@ -38,7 +38,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
 
 def change(asked: Asked, *, pinned: bool) -> int:
     """Pin or unpin the images of the command line; return the exit status."""
-    # What cannot be pinned is refused before anything is.
+    # Invalid arguments are refused before anything is pinned.
     subjects = {text: asked.subject(text) for text in dict.fromkeys(asked.options.image)}
     for subject in subjects.values():
         subject.image()

@@ -1,15 +1,15 @@
-"""What ends a command, and its exit status."""
+"""Errors that end a command, and exit statuses."""
 
 from __future__ import annotations
 
 from oci_registry.management.problems import InvalidName, ManagementProblem, NotStored
 
 DONE = 0
-"""All was done."""
+"""Everything was done."""
 FAILED = 1
 """Something is missing, wrong, or could not be done; the message says what."""
 CORRUPT = 3
-"""All was checked, and something was corrupt."""
+"""Everything was checked, and something was corrupt."""
 USAGE = 2
 """The command line cannot be used."""
 NOT_FOUND = 3
@@ -17,7 +17,7 @@ NOT_FOUND = 3
 
 
 class CommandFailed(Exception):
-    """The command cannot do what it was asked for: one sentence, or several."""
+    """The command has failed; the message is one or several sentences."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(*problems)

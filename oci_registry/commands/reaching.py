@@ -1,4 +1,4 @@
-"""Which running daemon a command is for: one that the command line names, or that of the store."""
+"""Finds the running daemon for a command: one that the command line names, or that of the store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def find_daemon(
 def the_daemon(
     options: argparse.Namespace, place: StorageSettings | None, environ: Mapping[str, str]
 ) -> AdminClient:
-    """Return the same; raise `CommandFailed` if none runs."""
+    """Do the same as `find_daemon`, but raise `CommandFailed` if none runs."""
     found = find_daemon(options, place, environ)
     if found is None:
         where = place.description if place is not None else "this place"
@@ -66,7 +66,7 @@ def of_store(place: StorageSettings | None) -> AdminClient | None:
                 raise CommandFailed(
                     f"{path} belongs to another user: run the command as the user of the daemon"
                 ) from None
-            # There is none, it is left from a daemon that was killed, or its path is too long.
+            # There is no socket, it was left by a killed daemon, or its path is too long.
             return None
     return AdminClient(path, path)
 

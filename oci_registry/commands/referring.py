@@ -26,9 +26,9 @@ class Found:
 
 
 def find_referrers(store: CommandStore, shelf: Shelf, image: NamedImage) -> Found:
-    """Return what refers to an image, or to another referrer, by the stored lists. Raises `Unreadable`.
+    """Return the referrers of an image, and theirs, from the stored lists. Raises `Unreadable`.
 
-    What is listed but not stored completely is absent.
+    Referrers that are listed but not stored completely count as absent.
     """
     registry, repository = image.name.registry, image.name.repository
     waiting = list(image.contents.manifests)
@@ -68,7 +68,7 @@ def _digests(index: bytes) -> list[Digest]:
 
 
 def with_referrers(bundle: Bundle, shelf: Shelf, image: NamedImage) -> NamedImage:
-    """Return an image with what refers to it in a bundle. Raises `Unreadable`."""
+    """Return an image with its referrers in a bundle. Raises `Unreadable`."""
     found: dict[Digest, Contents] = {}
     waiting = list(image.contents.manifests)
 
@@ -86,7 +86,7 @@ def with_referrers(bundle: Bundle, shelf: Shelf, image: NamedImage) -> NamedImag
 def lists_with(
     store: CommandStore, image: NamedImage
 ) -> Mapping[Digest, tuple[KeptReferrers | None, KeptReferrers]]:
-    """Return the lists that the referrers of an image change, by subject: before, and with them."""
+    """Return the lists that the referrers of an image change, by subject: before and after."""
     added: dict[Digest, list[Manifest]] = {}
     for contents in image.referrers:
         manifest = next(iter(contents.manifests.values()))

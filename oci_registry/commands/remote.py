@@ -41,21 +41,21 @@ T = TypeVar("T", bound=Answer)
 
 PREFIX = "/api/v1"
 CONNECTING = 5.0
-"""Seconds in which a daemon accepts a connection."""
+"""Seconds to wait for a connection to a daemon."""
 PATIENCE = 300.0
-"""Seconds in which it answers: a change may take a while."""
+"""Seconds to wait for its answer: a change may take a while."""
 SILENCE = 60.0
-"""Seconds in which something comes of a stream: a daemon sends a comment every 15 seconds."""
+"""Seconds to wait for data of a stream: a daemon sends a comment every 15 seconds."""
 LARGEST = 64 * 1024 * 1024
-"""The most bytes of an answer."""
+"""The maximum size of an answer in bytes."""
 _LONGEST = 500
 _PROBLEMS: Mapping[str, type[ManagementProblem]] = {
     each.code: each for each in (NotStored, InvalidName, InUse, IsPinned, NotReady)
 }
 _FAILURES = ("BUSY", "FAILED", "INVALID_REQUEST")
-"""Codes of requests that have failed, while others may succeed."""
+"""Error codes of a single request, after which others may succeed."""
 _REFUSED = ("MANIFEST_UNKNOWN", "NOT_POSSIBLE")
-"""Codes of what a daemon cannot do for reasons that its message gives."""
+"""Error codes whose message from the daemon has the reason."""
 Query = Sequence[tuple[str, str]]
 
 
@@ -82,8 +82,8 @@ class _UnixConnection(http.client.HTTPConnection):
 class AdminClient:
     """Sends requests to the admin API of a daemon, each on a connection of its own.
 
-    *place*: the path of a socket, or host and port. *name*: what it is called in messages. *prefix*: a path
-    before that of the API. *silence*: seconds without anything after which a stream has failed.
+    *place*: the path of a socket, or host and port. *name*: its name in messages. *prefix*: a path
+    before that of the API. *silence*: seconds without data after which a stream has failed.
     """
 
     name: str
@@ -195,7 +195,7 @@ class AdminClient:
             return CommandFailed(f"{self.name} answered with status {status}")
         if status == 401:
             return CommandFailed(f"{self.name}: {message} (--admin-token-file)")
-        # Of a path, that would be a daemon of another version.
+        # If a path is missing, the daemon has another version.
         if code in _PROBLEMS and not message.startswith("there is nothing at"):
             return _PROBLEMS[code](message)
         if code in _REFUSED:
@@ -206,7 +206,7 @@ class AdminClient:
 
 
 class RemoteSource:
-    """A `Source` whose answers come from a running daemon. Nothing waits: each call returns when it is done."""
+    """A `Source` that asks a running daemon. Its coroutines never wait: each call blocks until it is done."""
 
     def __init__(self, client: AdminClient) -> None:
         self._client = client
@@ -224,7 +224,7 @@ class RemoteSource:
         return self._client.read(ImagePage, "GET", "/images", query)
 
     async def show(self, image: Subject) -> ImageDetails:
-        """Return all that is stored of an image; raise `NotStored`."""
+        """Return everything that is stored of an image; raise `NotStored`."""
         return self._client.read(ImageDetails, "GET", "/image", _of(image))
 
     async def du(self) -> DiskUse:
@@ -241,12 +241,12 @@ class RemoteSource:
         return self._client.read(Removal, "DELETE", "/image", query)
 
     async def remove_blob(self, digest: Digest) -> Removal:
-        """Remove a blob, whoever needs it: it is downloaded again. Raises `NotStored`, `InUse`."""
+        """Remove a blob, even if images need it: it is downloaded again. Raises `NotStored`, `InUse`."""
         query = [("digest", str(digest))]
         return self._client.read(Removal, "DELETE", "/blob", query)
 
     async def refresh(self, image: Subject) -> Refreshed:
-        """Have the next pull of a tag ask the registry first; raise `NotStored`."""
+        """Make the next pull of a tag ask the registry first; raise `NotStored`."""
         body = {"image": str(image)}
         return self._client.read(Refreshed, "POST", "/refresh", body=body)
 
@@ -260,7 +260,7 @@ class RemoteSource:
         return self._client.read(PinChange, "POST", "/pins", body=body)
 
     async def unpin(self, image: Subject) -> PinChange:
-        """Treat an image as all others again."""
+        """Remove the pin of an image."""
         return self._client.read(PinChange, "DELETE", "/pins", _of(image))
 
 

@@ -1,4 +1,4 @@
-"""``oci-registry rm``: images and blobs are removed from a store."""
+"""``oci-registry rm``: removes images and blobs from a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the upstream file says of images, for commands that do what a daemon would do, or explain it."""
+"""The rules of the upstream file, for commands that act as a daemon would, or explain that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_rules(parser: CommandParser) -> None:
 
 
 def rules_of(asked: Asked, environ: Mapping[str, str]) -> Rules:
-    """Return by what a daemon with this upstream file goes; raise `UsageProblem` for a wrong file."""
+    """Return the rules of a daemon with this upstream file; raise `UsageProblem` if it is invalid."""
     file = asked.options.upstream_config_file or environ.get("UPSTREAM_CONFIG_FILE", "").strip()
     findings = Findings()
     sources = UpstreamSources(file or None, None)

@@ -1,8 +1,8 @@
 """Runs the code of the store to its end, without a reactor.
 
-A driver works in the threads that it is given. Here they are this thread: each call is made at once,
-and its Deferred has fired when it is returned. So a command is plain code from top to bottom, and
-Ctrl-C ends it as any other program.
+A driver runs calls in the threads that it is given. Here, each call is made at once in this thread, and
+the returned Deferred has already fired. So a command is plain sequential code, and Ctrl-C ends it like
+any other program.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LANES = Lanes(lookup=at_once, ingest=at_once, commit=at_once, housekeeping=at_on
 
 
 class CommandClock(Clock):
-    """The time, for a driver without a reactor; what is to be done later never is."""
+    """The clock of a driver without a reactor; delayed calls are never made."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class CommandClock(Clock):
 
 
 def now(work: Awaitable[T]) -> T:
-    """Return or raise what *work* does, which waits for nothing but calls made `at_once`."""
+    """Return or raise the outcome of *work*, which only waits for calls made `at_once`."""
     results: list[Any] = []
     running: Deferred[Any] = work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
     running.addBoth(results.append)
@@ -56,7 +56,7 @@ def now(work: Awaitable[T]) -> T:
 
 
 def each(items: AsyncIterator[T]) -> Iterator[T]:
-    """Yield what an asynchronous iterator does."""
+    """Yield the items of an asynchronous iterator."""
     while True:
         try:
             yield now(anext(items))

@@ -1,4 +1,4 @@
-"""``oci-registry scrub`` by a running daemon: a pass is started, and followed to its end."""
+"""``oci-registry scrub`` by a running daemon: starts a pass, and follows it to its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oci_registry.spec.sizes import Size
 from oci_registry.spec.units import in_bytes
 
 _FIRST, _LONGEST = 0.1, 2.0
-"""Seconds between two looks: the first ones, and later."""
+"""Seconds between two queries: at first, and later."""
 
 
 def scrub_by_daemon(daemon: AdminClient, rate: Size | None, output: Output, *, wait: bool) -> int:
@@ -33,7 +33,7 @@ def scrub_by_daemon(daemon: AdminClient, rate: Size | None, output: Output, *, w
         state = _follow(daemon, state, output, stop=not before.running)
         if state.problem is not None or state.ended != before.ended:
             break
-        # The daemon was only looking whether a pass is due.
+        # The daemon was only checking whether a pass is due.
         before = state
     return _finish(state, output)
 
@@ -72,7 +72,7 @@ def _follow(daemon: AdminClient, state: ScrubState, output: Output, *, stop: boo
 
 
 def _bar(daemon: AdminClient, output: Output) -> Progress:
-    """Return what shows the progress: nothing while the daemon does not know how much is stored."""
+    """Return a progress display; none while the daemon does not know how much is stored."""
     if isinstance(output.progress, NoProgress):
         return output.progress
     size = daemon.read(DaemonStatus, "GET", "/status").size
@@ -105,7 +105,7 @@ def _finish(state: ScrubState, output: Output) -> int:
                 f"{counted(state.found, 'corrupt object')}, {state.refetched} stored again: "
                 "the log of the daemon has the details"
             )
-            # What is neither in quarantine nor removed is still there.
+            # Objects that are neither in quarantine nor removed are still in place.
             left = state.found > state.quarantined + state.removed
             status = FAILED if left else CORRUPT
     output.finish(
@@ -127,7 +127,7 @@ def _finish(state: ScrubState, output: Output) -> int:
 def count_lines(
     objects: int, size: int, found: int, quarantined: int, removed: int, dangling: int
 ) -> list[str]:
-    """Return what a check has found, as lines."""
+    """Return the findings of a check as lines."""
     checked = (
         f"{counted(objects, 'object')} ({in_bytes(size)}) checked, {found} corrupt: "
         f"{quarantined} in quarantine, {removed} removed"

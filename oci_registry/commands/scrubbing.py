@@ -1,4 +1,4 @@
-"""``oci-registry scrub``: all that is stored is checked, and what is corrupt is taken out."""
+"""``oci-registry scrub``: checks all stored objects, and takes corrupt ones out of service."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def parser() -> CommandParser:
 
 @define
 class _Printed:
-    """Prints what is found, and shows the progress."""
+    """Prints findings, and shows the progress."""
 
     output: Output
     faults: list[Fault] = field(factory=list)
@@ -85,12 +85,12 @@ class _Printed:
         self.output.progress.advance(size)
 
     def found(self, fault: Fault) -> None:
-        """Print what is corrupt."""
+        """Print a corrupt object."""
         self.faults.append(fault)
         self.output.problem(sentence(fault))
 
     def incomplete(self, problem: str) -> None:
-        """Print why not all was checked."""
+        """Print why not everything was checked."""
         self.whole = False
         self.output.problem(f"not everything was checked: {problem}")
 
@@ -163,7 +163,7 @@ def _scrub(store: CommandStore, rate: Size, output: Output, *, remove: bool, ane
 
 
 def _size(store: CommandStore, after: str) -> int:
-    """Return the bytes that are left to be checked."""
+    """Return how many bytes remain to be checked."""
     return sum(
         info.size
         for prefix in (BLOBS, REPOSITORIES)

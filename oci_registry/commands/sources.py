@@ -1,4 +1,4 @@
-"""Where a command gets its answers from, and what it says about images."""
+"""The sources of a command's answers, and common parts of commands on images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGE = "docker.io/library/x:1, x:1, quay.io/a/b@sha256:..."
 
 @frozen
 class Asked:
-    """A command line that was read: its own *options*, those of all commands, and where the output goes."""
+    """A parsed command line: its own *options*, those of all commands, and the output."""
 
     options: argparse.Namespace
     common: Common
@@ -44,7 +44,7 @@ class Asked:
 
     @contextmanager
     def reading(self, rules: Rules = Rules()) -> Iterator[Source]:  # noqa: B008 - frozen
-        """Give what answers questions: the running daemon, or the store itself."""
+        """Yield the object that answers questions: the running daemon, or the store itself."""
         daemon = self.daemon()
         if daemon is not None:
             yield RemoteSource(daemon)
@@ -54,7 +54,7 @@ class Asked:
 
     @contextmanager
     def changing(self, rules: Rules = Rules()) -> Iterator[Source]:  # noqa: B008 - frozen
-        """Give what also changes the store: the running daemon, or the store itself under its lock."""
+        """Yield the object that also changes the store: the running daemon, or the store under its lock."""
         daemon = self.daemon()
         if daemon is not None:
             yield RemoteSource(daemon)
@@ -77,10 +77,10 @@ def read_options(
 def each_image(
     asked: Asked, texts: Sequence[str], work: Callable[[str], Answer], field: str
 ) -> int:
-    """Do *work* for each argument, and go on with the next if one fails; return the exit status.
+    """Do *work* for each argument, and continue with the next if one fails; return the exit status.
 
-    If the daemon cannot be reached any more, the rest is not tried. *field*: what the answers are called in the
-    JSON document, which has all that was done, however this ends.
+    If the daemon cannot be reached any more, the rest is skipped. *field*: the field of the answers in
+    the JSON document, which is printed with everything that was done, even after an error.
     """
     answers, statuses = list[object](), set[int]()
     try:

@@ -35,12 +35,12 @@ from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
 
 CHUNK = 1024 * 1024
-"""Bytes of a blob that are in memory at once."""
+"""Bytes of a blob that are read at once."""
 _LARGEST_MANIFEST = MAX_MANIFEST_SIZE + 1024
 
 
 class WrongContent(CommandFailed):
-    """Stored content does not have its digest, or cannot be read as what it is."""
+    """Stored content does not match its digest, or is malformed."""
 
 
 @frozen
@@ -64,7 +64,7 @@ class CommandStore:
     """Reads a store without changing it, and writes to it; all methods may raise `StoreError`.
 
     `start` is needed before the first write, `stop` after the last one. *medium*: the driver itself,
-    *driver*: what the stores use.
+    *driver*: the wrapper that the stores use.
     """
 
     medium: IDriver
@@ -105,13 +105,13 @@ class CommandStore:
     # -- reading
 
     def tag(self, image: ImageName) -> TagRecord | None:
-        """Return what the tag of an image means."""
+        """Return the record of an image's tag."""
         assert isinstance(image.reference, Tag)
         record = self.tags.peek(image.registry, image.repository, image.reference.name)
         return now(record)
 
     def manifest(self, registry: str, digest: Digest) -> Manifest | None:
-        """Return a manifest; raise `WrongContent` if what is stored is not this manifest."""
+        """Return a manifest; raise `WrongContent` if the stored bytes are not this manifest."""
         stored = now(self.driver.get(manifest_key(registry, digest), _LARGEST_MANIFEST))
         if stored is None:
             return None
@@ -121,7 +121,7 @@ class CommandStore:
             raise WrongContent(f"the stored manifest {digest} is corrupt: {error}") from None
 
     def referrers(self, registry: str, repository: str, digest: Digest) -> KeptReferrers | None:
-        """Return the list of what refers to a manifest; None if none is stored."""
+        """Return the list of referrers of a manifest; None if none is stored."""
         return now(ReferrersStore(self.driver, self.usage).peek(registry, repository, digest))
 
     def size(self, digest: Digest) -> int | None:
@@ -130,7 +130,7 @@ class CommandStore:
         return None if info is None else int(info.size)
 
     def has_verified(self, digest: Digest, size: int) -> bool:
-        """Whether a blob of this size is stored that need not be hashed again."""
+        """Whether a verified blob of this size is stored, which need not be hashed again."""
         info = now(self.driver.stat(blob_key(digest)))
         return info is not None and info.sealed and info.size == size
 
@@ -161,7 +161,7 @@ class CommandStore:
         now(self.driver.start())
 
     def stop(self) -> None:
-        """Write what is only in memory."""
+        """Write everything that is only in memory."""
         now(self.driver.stop())
 
     def add_blob(self, digest: Digest, size: int, pieces: Iterator[bytes]) -> None:
@@ -182,17 +182,17 @@ class CommandStore:
     def add_manifest(
         self, registry: str, manifest: Manifest, repository: str | None = None
     ) -> None:
-        """Store a manifest of a registry, and where it was found."""
+        """Store a manifest of a registry, with its repository."""
         now(self.manifests.put(registry, manifest, repository))
 
     def add_tag(self, image: ImageName, record: TagRecord) -> None:
-        """Store what a tag means."""
+        """Store the record of a tag."""
         now(self.tags.put(image.registry, image.repository, str(image.reference), record))
 
     def add_referrers(
         self, registry: str, repository: str, digest: Digest, kept: KeptReferrers
     ) -> None:
-        """Store the list of what refers to a manifest."""
+        """Store the list of referrers of a manifest."""
         now(ReferrersStore(self.driver, self.usage).put(registry, repository, digest, kept))
 
     def add_history(self, image: ImageName, seen: Iterable[Sighting]) -> None:
@@ -203,7 +203,7 @@ class CommandStore:
         now(histories.write(*names))
 
     def control(self) -> TagControl:
-        """Return what looks at tags and changes them; no registry is asked."""
+        """Return the `TagControl` for the store; no registry is asked."""
         histories = HistoryStore(self.driver)
 
         async def obtain(host: str, _repository: str, digest: Digest) -> Manifest | None:
@@ -249,7 +249,7 @@ def owner_of(root: str) -> int | None:
 
 
 def _check_owner(root: str) -> None:
-    """Raise `CommandFailed` for the superuser in the store of another user, who could not use new files."""
+    """Raise `CommandFailed` if root would create files in another user's store, who could not use them."""
     owner = owner_of(root)
     if os.geteuid() == 0 and owner:
         raise CommandFailed(
@@ -258,7 +258,7 @@ def _check_owner(root: str) -> None:
 
 
 class Exclusive:
-    """A store for changes, with the lock that keeps a daemon from starting on it meanwhile.
+    """A store for changes, with the lock that prevents a daemon from starting on it.
 
     A bucket has no lock: daemons on it learn of changes as from any other replica.
     """

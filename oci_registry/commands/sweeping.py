@@ -1,4 +1,4 @@
-"""``oci-registry sweep``: a running daemon removes now what has expired."""
+"""``oci-registry sweep``: makes a running daemon remove expired objects now."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def _print_aligned(
 
 
 def size_of(count: int | None) -> str:
-    """Return a size for people."""
+    """Return a size as readable text."""
     return NONE if count is None else in_bytes(count)
 
 

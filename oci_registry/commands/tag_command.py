@@ -1,4 +1,4 @@
-"""What the commands on one tag have in common: history, hold, release, rollback and adopt."""
+"""The common part of the commands on one tag: history, hold, release, rollback and adopt."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.image import LATEST, ImageName
 
 Ask = Callable[[TagControl, tuple[str, str, str], Digest | None], Awaitable[TagStatus]]
-"""Asks for something about a tag: its registry, repository and name, and a digest if one is given."""
+"""Queries or changes a tag, given by registry, repository and name, and optionally a digest."""
 
 
 @frozen
 class TagCommand:
-    """A command on one tag, called as the route of the admin API that does the same.
+    """A command on one tag, with the name of the admin API's route that does the same.
 
     *reads*: it changes nothing. *digest*: a digest may be given.
     """

@@ -1,4 +1,4 @@
-"""``oci-registry history``: what a tag has meant."""
+"""``oci-registry history``: the digests that a tag has named."""
 
 from __future__ import annotations
 

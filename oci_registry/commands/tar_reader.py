@@ -2,7 +2,7 @@
 
 Only regular files and directories are accepted (POSIX ustar and pax, and long names of GNU tar), in
 the subset that tools for images write. `tarfile` reads extended headers of any size into memory, and
-knows links, devices and sparse files; nothing here needs them.
+supports links, devices and sparse files, which are not needed here.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _RECORD = re.compile(rb"([0-9]{1,10}) ")
 
 
 class TarError(ValueError):
-    """The archive cannot be read, or has something that it should not have."""
+    """The archive cannot be read, or has a member that is not allowed."""
 
 
 @frozen
 class TarLimits:
-    """*extended*: bytes of an extended header; *members*: files and folders; *size*: bytes of a file."""
+    """Limits: *extended*: bytes of an extended header; *members*: their number; *size*: bytes of a file."""
 
     extended: int = 64 * 1024
     members: int = 200_000
@@ -68,7 +68,7 @@ class Member:
 class TarReader:
     """Iterates over the members of an archive in *file*, from its current position.
 
-    What is not read of a member is skipped, by seeking if the *file* is *seekable*.
+    Unread bytes of a member are skipped, by seeking if the *file* is *seekable*.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class TarReader:
         if kind not in _FILES and kind != _FOLDER:
             what = _OTHERS.get(kind, f"a member of type {shown(kind.decode('latin-1'))}")
             raise TarError(f"{shown(name)} is {what}: only files and folders are allowed")
-        # Old archives mark folders by a slash alone.
+        # In old archives, only a slash marks a folder.
         folder = kind == _FOLDER or name.endswith("/")
         length = 0 if folder else declared if size is None else size
         if length > self._limits.size:
@@ -173,7 +173,7 @@ def _checksum(header: bytes) -> int:
 
 
 def _number(field: bytes) -> int:
-    """Return a number in octal, or in base 256 as GNU tar has large ones."""
+    """Return a number in octal, or in base 256, as GNU tar writes large ones."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")

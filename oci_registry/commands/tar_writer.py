@@ -1,4 +1,4 @@
-"""Writes tar archives whose bytes follow from their content: no times, no owners."""
+"""Writes reproducible tar archives, without times and owners."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Sink(Protocol):
     """Something to write bytes to."""
 
     def write(self, data: bytes, /) -> object:
-        """Write all of them."""
+        """Write all bytes."""
 
 
 class TarWriter:

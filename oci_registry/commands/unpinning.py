@@ -1,4 +1,4 @@
-"""``oci-registry unpin``: pinned images are evicted as all others again."""
+"""``oci-registry unpin``: removes the pins of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``oci-registry warm`` by the admin API: a daemon fetches images, and is followed until it has."""
+"""``oci-registry warm`` by the admin API: makes a daemon fetch images, and follows it until the end."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from oci_registry.spec.image import ImageName
 from oci_registry.spec.platforms import Platform
 
 MOST = 500
-"""Images that a daemon fetches at once; more are fetched after these."""
+"""The number of images in one request; more are fetched after these."""
 LARGEST = 60_000
-"""Bytes of a list of images, as JSON, that a daemon reads."""
+"""The maximum size in bytes of a list of images as JSON that a daemon accepts."""
 _PAGE = 100
 _FIRST, _LONGEST = 0.1, 2.0
-"""Seconds between two looks: the first ones, and later."""
+"""Seconds between two queries: at first, and later."""
 _BY_OTHERS = "it was cancelled by someone else, or the daemon is stopping"
 
 
@@ -33,7 +33,7 @@ def warm_by_daemon(
     output: Output,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Warmed]:
-    """Have a daemon fetch images, and return what has become of them; Ctrl-C cancels it."""
+    """Make a daemon fetch images, and return the outcomes; Ctrl-C cancels it."""
     found: list[Warmed] = []
     cancelled = False
     for part in in_parts([str(name) for name in names]):
@@ -49,7 +49,7 @@ def warm_by_daemon(
 
 
 def cancel(daemon: AdminClient, output: Output) -> int:
-    """Cancel what the daemon is warming, if anything; return the exit status."""
+    """Cancel the daemon's running warming, if there is one; return the exit status."""
     before = daemon.read(WarmStatus, "GET", "/warm")
     status = before
     if before.state == "running":
@@ -144,7 +144,7 @@ def _results(daemon: AdminClient, ended: WarmStatus, output: Output) -> list[War
 def _result(image: WarmedImage, reserved: dict[str, str]) -> Warmed:
     problem = image.problems[0] if image.problems else None
     if image.state == LEFT:
-        # The same sentence for all images of a registry, whatever was left of its limit at the moment.
+        # The same sentence for all images of a registry, whatever was left of its limit at each time.
         problem = reserved.get(image.name.partition("/")[0], problem)
     if image.state == CANCELLED:
         problem = _BY_OTHERS

@@ -1,4 +1,4 @@
-"""Has a mirror fetch images: it is asked for all that they consist of, and for next to none of the bytes."""
+"""Makes a mirror fetch images by requesting all their parts, but hardly any of the bytes."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.reference import Reference
 
 BACKGROUND = {"Priority": "u=7"}
-"""Clients of the mirror go first, and the reserve of a rate limit is theirs (RFC 9218)."""
+"""The lowest urgency (RFC 9218): the mirror's clients go first, and keep the reserve of a rate limit."""
 _MANIFEST = {**BACKGROUND, "Accept": ACCEPT_MANIFESTS}
-# One byte is enough: a download goes on without a client.
+# One byte is enough: a download continues without a client.
 _FIRST_BYTE = {**BACKGROUND, "Range": "bytes=0-0"}
 _HIT, _NEW = "hit", "fwd=miss"
 
 
 class Missing(Exception):
-    """Something of an image is missing; the message says what, and why."""
+    """A part of an image is missing; the message says which, and why."""
 
 
 class Left(Missing):
-    """A registry is rate limited, or the rest of its limit is reserved; later there will be more."""
+    """A registry is rate limited, or the rest of its limit is reserved; try again later."""
 
 
 @frozen
 class Patience:
-    """Seconds. *first*: until the first look at a download, *longest*: between two later ones. *busy*: the
-    longest ``Retry-After`` that is waited for, of which there are *attempts*. *downloads*: attempts to have
-    a blob stored.
+    """Waiting times in seconds. *first*: until the first check of a download, *longest*: between two
+    later ones. *busy*: the longest ``Retry-After`` that is waited for, at most *attempts* times.
+    *downloads*: attempts to get a blob stored.
     """
 
     first: float = 0.05
@@ -59,7 +59,7 @@ class Patience:
 
 @define(eq=False)
 class Image:
-    """An image and what of it is there. *problem*: what is missing; *left*: it may be there later."""
+    """An image and its stored parts. *problem*: what is missing; *left*: it may be fetched later."""
 
     name: ImageName
     digest: Digest | None = None
@@ -71,7 +71,7 @@ class Image:
     left: bool = False
 
     def missing(self, error: Exception) -> None:
-        """Note what is missing first."""
+        """Record the first missing part."""
         if self.problem is None or (self.left and not isinstance(error, Left)):
             self.problem = str(error)
             self.left = isinstance(error, Left)
@@ -91,14 +91,14 @@ class Image:
 
 @define
 class Warming:
-    """Fetches manifests and blobs by asking *mirror* for them. Methods may be called in several threads."""
+    """Makes *mirror* fetch manifests and blobs. Methods may be called in several threads."""
 
     mirror: Mirror
     wanted: Wanted
     patience: Patience = Factory(Patience)
 
     def find(self, image: Image) -> None:
-        """Have all manifests of an image fetched, and learn its blobs. Raises `Missing`."""
+        """Get all manifests of an image fetched, and collect its blobs. Raises `Missing`."""
         self._walk(image, image.name.reference, DEEPEST)
 
     def _walk(self, image: Image, reference: Reference, depth: int) -> None:
@@ -142,7 +142,7 @@ class Warming:
         return manifest
 
     def blob(self, name: ImageName, blob: Descriptor) -> bool:
-        """Have a blob stored; return whether it was downloaded for that. Raises `Missing`."""
+        """Get a blob stored; return whether it had to be downloaded. Raises `Missing`."""
         begun, pause, fetched = 0, self.patience.first, False
         while True:
             answer = self._get(name, f"blobs/{blob.digest}", _FIRST_BYTE, 1)
@@ -165,7 +165,7 @@ class Warming:
             pause = min(pause * 1.5, self.patience.longest)
 
     def _get(self, name: ImageName, what: str, headers: dict[str, str], limit: int) -> Answer:
-        """Return an answer other than that there is too much to do, which is waited for."""
+        """Return an answer; wait and repeat while the mirror is too busy."""
         for _ in range(self.patience.attempts):
             try:
                 answer = self.mirror.get(name, what, headers, limit)
@@ -175,7 +175,7 @@ class Warming:
                 return answer
             seconds = _retry_after(answer)
             if seconds > self.patience.busy:
-                # Not of the whole registry: what is stored is still served.
+                # This is not about the whole registry: stored content is still served.
                 raise Left(answer.reason)
             self.patience.sleep(seconds)
         raise Left(answer.reason)

@@ -1,4 +1,4 @@
-"""What the command ``warm`` says in the end, whichever way the images were fetched."""
+"""The final report of the command ``warm``, for both ways of fetching."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from oci_registry.commands.problems import DONE, FAILED
 from oci_registry.spec.units import in_bytes
 
 COMPLETE, INCOMPLETE, LEFT, CANCELLED = "done", "failed", "left", "cancelled"
-"""The states of an image in the end."""
+"""The final states of an image."""
 
 
 @frozen
 class Warmed:
-    """What has become of an image.
+    """The outcome for an image.
 
-    *manifests*, *blobs*, *bytes*: what it consists of, as far as that is known. *fetched*: how many of these
+    *manifests*, *blobs*, *bytes*: its size, as far as that is known. *fetched*: how many of these
     were downloaded. *problem*: why its state is not `COMPLETE`.
     """
 
@@ -34,7 +34,7 @@ class Warmed:
 
 
 def report(images: Sequence[Warmed], output: Output) -> int:
-    """Print what has become of the images; return the exit status."""
+    """Print the outcomes for the images; return the exit status."""
     for image in images:
         if image.state == COMPLETE:
             of = f" ({', '.join(image.platforms)})" if image.platforms else ""

@@ -127,7 +127,7 @@ def _platforms(texts: Sequence[str]) -> list[Platform]:
 
 
 def _wanted(platforms: Sequence[Platform]) -> Wanted:
-    """Return which manifests of an index are wanted: one without a platform may be for any."""
+    """Return a function that selects manifests of an index: one without a platform may be for any."""
 
     def wants(child: Child) -> bool:
         if child.platform is None:
@@ -149,7 +149,7 @@ def _context(ca_file: str | None) -> ssl.SSLContext | None:
 
 
 def _images(options: argparse.Namespace, naming: Naming, output: Output) -> list[ImageName]:
-    """Return all images that are wanted, each once. What a list has besides is a problem, and passed over."""
+    """Return all requested images, each once. Invalid entries of a list are reported and skipped."""
     names = {str(name): name for name in map(naming.wanted, options.image)}
     listed = [text for path in options.from_file for text in read_list(path)]
     if options.from_kubernetes:
@@ -165,7 +165,7 @@ def _images(options: argparse.Namespace, naming: Naming, output: Output) -> list
 
 
 def _warm(warming: Warming, images: Sequence[Image], jobs: int, output: Output) -> None:
-    """Have all manifests fetched, and then all blobs, each once."""
+    """Get all manifests fetched, and then all blobs, each once."""
     for image, found in in_parallel(jobs, images, warming.find):
         _note(image, found)
     needed: dict[Digest, list[Image]] = {}
@@ -174,7 +174,7 @@ def _warm(warming: Warming, images: Sequence[Image], jobs: int, output: Output) 
             needed.setdefault(digest, []).append(image)
 
     def fetch(digest: Digest) -> bool:
-        """Have a blob stored, from the first repository that has it."""
+        """Get a blob stored, from the first repository that has it."""
         for source in needed[digest]:
             try:
                 return warming.blob(source.name, source.blobs[digest])

@@ -1,4 +1,4 @@
-"""``oci-registry top``: the downloads that are running, once or again and again."""
+"""``oci-registry top``: the running downloads, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _watch(
 
 
 def show(top: Top, output: Output) -> None:
-    """Print the downloads, and on a terminal their sum."""
+    """Print the downloads, and on a terminal their total."""
     if output.out.isatty():
         output.line(f"{counted(top.count, 'download')}, {in_bytes(top.rate)}/s")
     if top.transfers:
