@@ -16,7 +16,7 @@ _KEY = "PRIVATE KEY-----"
 def read_authority(path: str) -> Authority:
     """Return the authority in a PEM file; `ValueError` has the reason, and nothing of the content.
 
-    Clients get copies that everybody can read, so a private key in it is refused.
+    Clients get copies that anyone can read, so a private key in it is refused.
     """
     if _CONTROL.search(path):
         raise ValueError("has a control character in its name")

@@ -67,7 +67,7 @@ def configure(wanted: Wanted) -> Configuration:
         return Configuration({} if text is None else {PATH: text}, notes)
     before = [text.rstrip("\n") + "\n"] if text and text.strip() else []
     merged = "\n".join((*before, *added))
-    # A table cannot follow what is written as one value.
+    # A table cannot be added to an inline value.
     _parse(merged)
     return Configuration({PATH: merged}, notes)
 

@@ -24,7 +24,7 @@ from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.reference import Reference
 
 TIMEOUT = 30.0
-"""Seconds that an answer may take to begin, and to go on."""
+"""Seconds that a response may take to begin, and to continue."""
 MAX_BODY = 64 * 1024 * 1024
 _NAME = "oci-registry"
 _LONGEST_MESSAGE = 300
@@ -192,7 +192,7 @@ class Asking:
     def __call__(self, path: str) -> Answer:
         """Ask for a path."""
         url = f"{self._mirror.url}{path}"
-        # The scheme is http or https: nothing else makes a mirror.
+        # The scheme is http or https: a mirror has no other.
         request = urllib.request.Request(url, headers={"Accept": ACCEPT_MANIFESTS})  # noqa: S310
         with self._explaining():
             try:

@@ -24,5 +24,5 @@ CLIENTS: Mapping[str, Generator] = MappingProxyType(
     }
 )
 
-#: Those that can be told to ask the mirror for every registry.
+#: Clients that can be configured to ask the mirror for every registry.
 EVERY = frozenset({"containerd", "k3s", "rke2", "talos"})

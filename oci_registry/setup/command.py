@@ -53,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises its errors for the caller to report, and does not exit."""
 
     def error(self, message: str) -> object:  # type: ignore[override]
-        """Raise what is wrong."""
+        """Raise the error."""
         raise _ArgumentError(message)
 
 
@@ -193,7 +193,7 @@ def _read(
     registries, left_out = choose_registries(names, upstreams)
     notes += left_out
     tree = RecordedTree(write, str(options.client)) if write else None
-    # What is printed is for any machine, and what is on this one may hold secrets.
+    # The output is for any machine, and files on this one may contain secrets.
     existing = tree.before if tree else lambda _: None
     proxy = proxy_note(mirror, reader)
     if proxy is not None:

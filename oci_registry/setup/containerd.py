@@ -11,7 +11,7 @@ from oci_registry.setup.nouns import Configuration, Unusable, Wanted
 
 FOLDER = "/etc/containerd/certs.d"
 
-#: What makes containerd look there, by its version.
+#: The configuration that makes containerd read the folder, by its version.
 CONFIG_TOML = {
     "1.x": f"""\
 version = 2
@@ -38,7 +38,7 @@ def configure(wanted: Wanted) -> Configuration:
     """
     servers = {each.name: f"server = {quoted(each.server)}\n\n" for each in wanted.registries}
     if wanted.others:
-        # containerd takes the registry itself for the server that is not set here.
+        # If no server is set here, containerd uses the registry itself.
         servers[_DEFAULT] = ""
     files: dict[str, str] = {}
     notes = list(wanted.reminders)
@@ -67,7 +67,7 @@ def _first(found: HostsToml, mirror: MirrorHost, server: str) -> str:
         comments = f"{found.text.rstrip()}\n\n" if found.text.strip() else ""
         return f"{comments}{server}{mirror.text}"
     if _alone(found, MirrorHost(mirror.url)) == found.text:
-        # What --no-fallback has made.
+        # Lines that --no-fallback has written.
         return f"{server}{found.trusting(mirror).text}"
     return found.merged(mirror)
 
@@ -75,7 +75,7 @@ def _first(found: HostsToml, mirror: MirrorHost, server: str) -> str:
 def _alone(found: HostsToml, mirror: MirrorHost) -> str:
     """Return a file with the mirror only.
 
-    The server is asked after all hosts, and a file needs a host: so the mirror is both.
+    The server is asked after all hosts, and a file needs a host, so the mirror is both.
     """
     mirror = found.trusting(mirror)
     lines = "".join(f"{line}\n" for line in mirror.lines)

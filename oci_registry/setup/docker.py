@@ -48,7 +48,7 @@ def configure(wanted: Wanted) -> Configuration:
 def _parse(text: str) -> dict[str, object]:
     text = text.removeprefix(_BOM)
     if not text.strip():
-        # As dockerd has it.
+        # In the format of dockerd.
         return {}
     try:
         document = json.loads(
@@ -67,7 +67,7 @@ def _parse(text: str) -> dict[str, object]:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # Of two values one would be lost.
+    # One of two values would be lost.
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key is given twice in one object")

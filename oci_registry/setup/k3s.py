@@ -95,7 +95,7 @@ def _parse(path: str, text: str) -> object:
     except RecursionError:
         raise Unusable(path, "cannot be parsed: it is nested too deeply") from None
     except (AttributeError, LookupError, ValueError):
-        # What PyYAML makes of a value that is not what it looks like, or its tag says.
+        # PyYAML's errors for a value that does not match its form or its tag.
         raise Unusable(path, "cannot be used: a value is malformed") from None
     if line:
         raise Unusable(path, f"cannot be used: the mapping in line {line} has a key twice")
@@ -103,7 +103,7 @@ def _parse(path: str, text: str) -> object:
 
 
 def _given_twice(root: yaml.Node | None) -> int | None:
-    """Return the line of a duplicate key in a mapping, of which PyYAML would drop the first value."""
+    """Return the line of a duplicate key in a mapping, whose first value PyYAML would drop."""
     waiting = [root]
     seen = {id(None)}
     while waiting:

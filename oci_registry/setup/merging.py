@@ -22,7 +22,7 @@ def texts(value: object, path: str, key: str) -> list[str]:
 
 
 def url_first(url: str, urls: list[str]) -> list[str]:
-    """Return ``urls`` with ``url``: where it is already, else at the beginning."""
+    """Return ``urls`` with ``url``: at its present position, else at the beginning."""
     if url in [known.rstrip("/").lower() for known in urls]:
         return urls
     return [url, *urls]

@@ -127,7 +127,7 @@ class Tree:
         *folders, name = path.strip("/").split("/")
         if make:
             os.makedirs(self._root, _FOLDER_MODE, exist_ok=True)
-        # The root is what the operator said it is, be it through a link.
+        # The root is the operator's choice, even through a link.
         folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for below in folders:
@@ -168,7 +168,7 @@ def _enter(folder: int, name: str, *, make: bool) -> int:
     os.mkdir(name, _FOLDER_MODE, dir_fd=folder)
     os.fsync(folder)
     made = os.open(name, flags, dir_fd=folder)
-    # Whatever the umask is: clients that are not root read there too.
+    # Whatever the umask is: clients that are not root must be able to read there.
     os.fchmod(made, _FOLDER_MODE)
     return made
 
