@@ -1,8 +1,8 @@
 """The command ``oci-registry``: the daemon in the foreground, without a pid file.
 
 ``oci-registry ARGS`` is ``twistd --nodaemon --pidfile= oci-registry ARGS``, and so is
-``python -m oci_registry ARGS``.  With ``setup`` first, it makes the configuration of clients instead,
-and with the name of another command (``export``, ``import``) it works on a store.
+``python -m oci_registry ARGS``.  With ``setup`` as the first argument, it makes the configuration of
+clients instead; other commands, such as ``export`` and ``import``, work on a store.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ NAME = "oci-registry"
 def main(args: Sequence[str] | None = None) -> None:
     """Run the daemon until a signal ends it.
 
-    ``args`` stand in for the command line.  What is wrong with them is printed to stderr, a line
-    for each problem, and the process exits with status 1.
+    ``args`` replace the command line. Problems with them are printed to stderr, one line each, and the
+    process exits with status 1.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if arguments[:1] == ["setup"]:
@@ -47,13 +47,13 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> Any:
-    """Return twistd's options; what is wrong with them ends the process."""
+    """Return twistd's options; exit if they are invalid."""
     from twisted.python.usage import UsageError  # noqa: PLC0415 - as in main
 
     from oci_registry.twistd_options import OwnOptions  # noqa: PLC0415 - as in main
     from oci_registry.usage import UpstreamFileError  # noqa: PLC0415 - as in main
 
-    # twistd's own options, but not its run(): on a mistake that prints all of its usage, and the
+    # twistd's own options, but not its run(), which prints its whole usage on a mistake, and the
     # problem last.
     config: Any = OwnOptions()  # type: ignore[no-untyped-call]
     try:

@@ -1,4 +1,4 @@
-"""Makes the pages of the admin API of a daemon, and what answers them; imported when one is first requested."""
+"""Makes the pages of the admin API and their data sources; imported at the first request."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from oci_registry.streams.steps import pauses
 from oci_registry.streams.threads import RunInThread
 from oci_registry.web.client_watch import ClientWatch
 
-# Imported late, and by its name alone: programs that use the API need no page.
+# Imported late, by its name: programs that use the API need no status page.
 _STATUS_PAGE = "oci_registry.admin.page.making"
 
 
@@ -56,7 +56,7 @@ def make_pages(
     streams: EventStreams,
     in_thread: RunInThread,
 ) -> MakePages:
-    """Return what makes the pages behind a gate. *in_thread* runs imports."""
+    """Return a function that makes the pages behind a gate. *in_thread* runs imports."""
     settings, table, events = common.settings, pull.table, common.events
 
     def parse(text: str) -> ImageName:
@@ -121,7 +121,7 @@ def make_index(
     clock: IReactorTime,
     freshness: Freshness,
 ) -> Index:
-    """Make what questions about the store are put to."""
+    """Make the index that answers questions about the store."""
     if asked is None:
         return DaemonIndex(account)
 
@@ -138,7 +138,7 @@ def make_management(
     upkeep: Upkeep,
     freshness: Freshness = Freshness(),  # noqa: B008 - frozen
 ) -> Management:
-    """Make what answers questions about the store."""
+    """Make the object that answers questions about the store, and changes it."""
     settings, table = common.settings, pull.table
 
     def max_age(registry: str) -> float | None:
@@ -183,7 +183,7 @@ def _make_figures(
     daemon: DaemonHandlers,
     watch: ClientWatch,
 ) -> DaemonFigures:
-    """Make what knows the figures."""
+    """Make the source of the figures."""
 
     async def pinned() -> Pinned:
         return Pinned(await store.pinned.pins.all(), store.pinned.by_pattern)

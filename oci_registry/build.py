@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from oci_registry.management.manager import Management
 
 SHORTEST_STOP = 5.0
-"""Seconds after the grace period in which aborted connections must have closed."""
+"""Seconds after the grace period within which aborted connections must have closed."""
 LAST_COMMITS = 60.0
-"""Seconds in which complete downloads are committed when the daemon stops."""
+"""Seconds for committing complete downloads when the daemon stops."""
 LAST_RECORDS = 15.0
-"""Seconds in which records of manifests and tags are written; their writer gives up earlier."""
+"""Seconds for writing the records of manifests and tags; their writer gives up earlier."""
 
 
 @frozen
@@ -59,9 +59,10 @@ class Parts:
     """The parts of a daemon.
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
-    *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can. *account*, *limit*: None for a bucket without a limit. *asked*: what answers
-    questions about a bucket. *management* makes what answers questions about the store, and changes it.
+    *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: fires with
+    the reason why it cannot be used, None if it can. *account*, *limit*: None for a bucket without a
+    limit. *asked*: answers questions about a bucket. *management*: makes the object that answers
+    questions about the store, and changes it.
     """
 
     steps: Sequence[Step]
@@ -95,7 +96,7 @@ def build(
 ) -> Parts:
     """Return the parts of a daemon for *settings*; nothing happens before they are started.
 
-    *log_output*: where the access log goes. *notify_socket*: where the service manager listens.
+    *log_output*: the output of the access log. *notify_socket*: the address of the service manager.
     """
     common = make_common(settings, reactor, makers, log_output)
     metrics, access_log, events = common.metrics, common.access_log, common.events
@@ -166,7 +167,7 @@ def _steps(
     """Return how the parts start, in this order, and stop, in the opposite order."""
     limit, workers, grace = pull.limit, serving.workers, common.settings.shutdown_grace
     return [
-        # Before anything else: if a command is changing the store, nothing is started.
+        # First: if a command is changing the store, nothing else is started.
         *common.makers.lock_steps(common.settings.storage),
         # Before the others, so that it is removed last: without it a SIGHUP would kill a stopping process.
         Step("SIGHUP handler", hangup.install, hangup.remove),
@@ -174,7 +175,7 @@ def _steps(
         Step("events", common.events.start, common.events.stop),
         Step("upstream warnings", stop=common.repeats.stop),
         Step("threads", common.pools.start, common.pools.stop),
-        # Nothing is stored any more when it stops.
+        # When it stops, nothing is stored any more.
         *account_steps(store),
         Step("upstreams", stop=pull.table.close),
         # Everything that uses the store comes after it, and so stops before it.
@@ -192,7 +193,7 @@ def _steps(
             stop_timeout=grace + SHORTEST_STOP,
         ),
         Step("event streams", stop=serving.admin.streams.stop),
-        # Before connections have their time to end: nobody waits for these.
+        # Before connections get their grace period: nobody waits for these.
         Step("prefetch", stop=pull.prefetcher.stop),
         Step("warming", stop=pull.warmer.stop),
         *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),

@@ -17,7 +17,7 @@ from oci_registry.config.process_title import SECRETS
 from oci_registry.usage import Group, Option, option_groups, wrap
 from oci_registry.usage import width as usage_width
 
-# The message of getopt, from which usage.Options makes its error.
+# The message of getopt that usage.Options raises again.
 _UNRECOGNIZED = re.compile(r"option --(.*) not recognized", re.DOTALL)
 
 NAME = "oci-registry"
@@ -47,24 +47,24 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
         "scrub": "check all that is stored, and take out what is corrupt",
     }
 )
-"""The commands on a store or a daemon, and what they do; `oci_registry.commands` has them."""
+"""The commands on a store or a daemon, with their descriptions; they are in `oci_registry.commands`."""
 
 OTHERS = Group("Other options", [Option("help"), Option("version")])
 
 
 class UnknownOption(UsageError):
-    """There is no such option, or not here; the message says what may have been meant."""
+    """There is no such option, or not here; the message suggests what may have been meant."""
 
 
 class CommandOptions(Options):
-    """Shows options in groups, the version of this daemon and not Twisted's, and no secret."""
+    """Shows options in groups, the version of this daemon instead of Twisted's, and no secrets."""
 
     groups: ClassVar[Sequence[Group]]
     optFlags: ClassVar[list[list[object]]]
     optParameters: ClassVar[list[list[object]]]
 
     def __init_subclass__(cls) -> None:
-        """Declare the options of the groups as `Options` wants them."""
+        """Declare the options of the groups in the form of Twisted's `Options`."""
         options = [option for group in vars(cls).get("groups", ()) for option in group.options]
         cls.optFlags = [[each.flag, each.letter, each.text] for each in options if each.is_switch]
         cls.optParameters = [
@@ -76,7 +76,7 @@ class CommandOptions(Options):
         try:
             super().parseOptions(options)
         except UnknownOption:
-            # Of the storage, which knows best.
+            # The error of the storage's own parser, which is more specific.
             raise
         except UsageError as error:
             unknown = _UNRECOGNIZED.fullmatch(str(error))
@@ -113,14 +113,14 @@ class CommandOptions(Options):
         return f"<{type(self).__name__}>"
 
     def forget(self) -> None:
-        """Drop the secrets, which are in the settings once everything is parsed."""
+        """Forget the secrets, which are in the settings after parsing."""
         for name in SECRETS:
             if name in self:
                 self[name] = None
 
 
 class StorageOptions(CommandOptions):
-    """What follows the name of a storage on the command line."""
+    """The options that follow the name of a storage on the command line."""
 
     name: ClassVar[str]
     longdesc: ClassVar[str]
@@ -146,12 +146,12 @@ class StorageOptions(CommandOptions):
         return super().describe_unknown(name)
 
     def usage_of(self, name: str) -> str:
-        """Return how an option of this storage is given: ``filesystem --root DIRECTORY``."""
+        """Return the usage of an option of this storage: ``filesystem --root DIRECTORY``."""
         values = {each.flag: each.value for group in self.groups for each in group.options}
         return f"{self.name} --{name} {values[name]}".rstrip()
 
     def parseArgs(self, *arguments: str) -> None:
-        """Refuse every argument, without repeating any: it may be a torn piece of a secret."""
+        """Refuse every argument, without repeating it: it may be a part of a secret."""
         if arguments:
             raise UsageError(
                 f"{self.name} takes options only; unexpected arguments after them: {len(arguments)}"
@@ -159,7 +159,7 @@ class StorageOptions(CommandOptions):
 
 
 class FilesystemOptions(StorageOptions):
-    """Keep everything in a directory."""
+    """The options of a store in a directory."""
 
     name = "filesystem"
     longdesc = "Store images in a directory, which is created if it does not exist."
@@ -176,7 +176,7 @@ class FilesystemOptions(StorageOptions):
 
 
 class S3Options(StorageOptions):
-    """Keep everything in a bucket."""
+    """The options of a store in a bucket."""
 
     name = "s3"
     longdesc = (
@@ -262,7 +262,7 @@ class S3Options(StorageOptions):
 
 
 def program(parent: Options | None, *options: str) -> str:
-    """Return the command that was called, up to the options of the daemon."""
+    """Return the command that was run, up to the options of the daemon."""
     if parent is None:
         return NAME
     called = os.path.basename(sys.argv[0])

@@ -1,4 +1,4 @@
-"""What most parts of a daemon need: its settings, the reactor, metrics, logs and threads."""
+"""Objects that most parts of a daemon need: settings, reactor, metrics, logs and threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from oci_registry.streams.steps import Pause, pauses
 
 
 class Pools:
-    """The pools of threads of a daemon. *make* makes one, as `Makers.pool` does."""
+    """The thread pools of a daemon. *make* makes one, as `Makers.pool` does."""
 
     _log = Logger()
 
@@ -49,9 +49,9 @@ class Pools:
 
 @frozen
 class Common:
-    """What most parts of a daemon need.
+    """The objects that most parts of a daemon need.
 
-    *log_output*: where the access log goes. *sizes*: those of *pools*. *pause*: pauses in long work.
+    *log_output*: the output of the access log. *sizes*: those of *pools*. *pause*: pauses in long work.
     """
 
     settings: Settings
@@ -68,7 +68,7 @@ class Common:
 
 
 def make_common(settings: Settings, reactor: Any, makers: Makers, log_output: Output) -> Common:
-    """Make what most parts need."""
+    """Make the objects that most parts need."""
     sizes = Sizes()
     if isinstance(settings.storage, S3Settings):
         sizes = Sizes.for_connections(settings.storage.connections)

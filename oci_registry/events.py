@@ -1,4 +1,4 @@
-"""What happens in a daemon, as events for those who watch it: the latest ones, and each new one."""
+"""Events of a daemon for operators who watch it: the latest ones, and each new one."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from oci_registry.spec.texts import cut, one_line
 KINDS = ("pull", "download", "eviction", "sweep", "breaker", "error", "removal", "tag", "warm")
 """All kinds of events."""
 LONGEST = 500
-"""The most characters of a text in an event."""
+"""The maximum length in characters of a text in an event."""
 SUMMARY = "summary"
-"""A kind beside these: it is not kept, and only those get it who ask for it."""
+"""A kind in addition to these: it is not kept, and is passed only to those that request it."""
 _MOST_FIELDS = 20
 _OURS = "oci_registry"
 
@@ -38,7 +38,7 @@ class Event:
 
 @frozen
 class EventLimits:
-    """*kept*: events that can be had again. *errors*: how many of the latest errors are kept apart."""
+    """*kept*: how many events are kept. *errors*: how many of the latest errors are kept separately."""
 
     kept: int = 1000
     errors: int = 100
@@ -46,14 +46,16 @@ class EventLimits:
 
 @define(eq=False)
 class _Follower:
+    """A function that is called with each new event of some kinds."""
+
     heard: Callable[[Event], None]
     kinds: frozenset[str]
 
 
 class EventLog:
-    """Records events, and passes each to all that follow. What is kept is bounded.
+    """Records a bounded number of events, and passes each new one to all followers.
 
-    Some kinds cost something with each event (`costly`): their source is switched on while they are
+    Some kinds of events are expensive (`costly`): their source is switched on only while they are
     followed. *from_thread*: the reactor's ``callFromThread``, for events that are logged in threads.
     """
 
@@ -71,7 +73,7 @@ class EventLog:
         self._switches: dict[str, Callable[[bool], None]] = {}
         self._number = 0
         self.began = clock.seconds()
-        """When this was made: numbers of events of another daemon, or an earlier one, mean nothing here."""
+        """When this was made: the numbers of events are valid for this daemon only."""
 
     @property
     def last(self) -> int:
@@ -84,11 +86,11 @@ class EventLog:
         return list(self._errors)
 
     def costly(self, kind: str, switch: Callable[[bool], None]) -> None:
-        """Have *switch* called with whether events of this kind are followed, when that changes."""
+        """Call *switch* whenever events of this kind begin or cease to be followed, with True or False."""
         self._switches[kind] = switch
 
     def record(self, kind: str, **fields: Value) -> None:
-        """Something has happened. Texts are made one line of bounded length."""
+        """Record an event. Each text becomes one line of bounded length."""
         self._number += 1
         told = {
             name: cut(one_line(value), LONGEST) if isinstance(value, str) else value
@@ -101,7 +103,7 @@ class EventLog:
         self._pass_on(event)
 
     def pass_on(self, kind: str, **fields: Value) -> None:
-        """Pass something on to those that follow it now; its number is that of the latest event."""
+        """Pass an event to current followers without keeping it; its number is that of the latest one."""
         self._pass_on(Event(self._number, self._clock.seconds(), kind, MappingProxyType(fields)))
 
     def _pass_on(self, event: Event) -> None:
@@ -110,13 +112,13 @@ class EventLog:
                 follower.heard(event)
 
     def since(self, number: int) -> list[Event]:
-        """Return the events after *number* that are still kept, oldest first."""
+        """Return the kept events after *number*, oldest first."""
         return [event for event in self._kept if event.number > number]
 
     def follow(
         self, heard: Callable[[Event], None], kinds: frozenset[str] = frozenset(KINDS)
     ) -> Callable[[], None]:
-        """Call *heard* with each new event of these kinds, until the function returned is called."""
+        """Call *heard* with each new event of these kinds, until the returned function is called."""
         follower = _Follower(heard, kinds)
         before = self._followed()
         self._followers.append(follower)
@@ -141,11 +143,11 @@ class EventLog:
                 switch(kind in now)
 
     def start(self) -> None:
-        """Record what is logged, from now on."""
+        """Record events of the log from now on."""
         globalLogPublisher.addObserver(self._observer)
 
     def stop(self) -> None:
-        """Record no more of what is logged."""
+        """Stop recording events of the log."""
         globalLogPublisher.removeObserver(self._observer)
 
     @property
@@ -174,7 +176,7 @@ class EventLog:
 
 
 _SERIOUS = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
-# Fields of the log that say what an event is about.
+# Fields of a log event that name its subject.
 _NAMED = ("namespace", "upstream", "host", "what", "repository", "digest", "repeated")
 
 

@@ -1,6 +1,6 @@
 """The text that Prometheus reads (exposition format 0.0.4), in pieces.
 
-prometheus-client can only write a whole page at once, and brings HTTP servers along for it.
+prometheus-client can only write a whole page at once, and imports HTTP servers to do so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def pieces(metric: Metric, plain: Set[str] = frozenset()) -> Iterator[bytes]:
         name += "_total"
     elif kind == "unknown":
         kind = "untyped"
-    # A time of creation is a metric of its own: what is of one must stand together.
+    # A time of creation is a separate metric, and the samples of one metric must be adjacent.
     created = [sample for sample in metric.samples if sample.name.endswith(_CREATED)]
     others = [sample for sample in metric.samples if not sample.name.endswith(_CREATED)]
     yield from _family(name, kind, metric.documentation, others)
@@ -58,5 +58,5 @@ def _lines(samples: Iterable[Sample]) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as Prometheus writes it."""
+    """Return a number in the format of Prometheus."""
     return str(floatToGoString(value))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What a start leaves for later: modules, the TLS library, and the collection of garbage."""
+"""Defers work of the start: modules, the TLS library, and garbage collection."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ LATER = frozenset(
         "twisted.web.util",
     )
 )
-"""Modules that what we import imports, and that a daemon does not need at first, or never."""
+"""Modules that our imports import, but that a daemon does not need at first, or never."""
 
 _TLS = "OpenSSL"
 _SELDOM = (10_000, 100, 100)
-# Kinds of endpoints that do without TLS, and HOST:PORT, whose host is no kind.
+# Endpoint types without TLS, and HOST:PORT, where the first part is not a type.
 _PLAIN = re.compile(
     r"(?:haproxy:)?(?:tcp6?|unix|systemd|fd|localhost):.*|[^A-Za-z][^:]*(?::\d+)?|\[.*|:\d+"
 )
 
 
 def all_plain(places: Iterable[str]) -> bool:
-    """Whether none of the places to listen at, as operators write them, may need TLS."""
+    """Whether no endpoint, as operators write them, may need TLS."""
     return all(_PLAIN.fullmatch(place) for text in places for place in text.split())
 
 
 @contextmanager
 def without_tls() -> Iterator[None]:
-    """Leave OpenSSL out of what is imported meanwhile, unless it is there already.
+    """Exclude OpenSSL from imports in this context, unless it is imported already.
 
-    Twisted does without it: its reactor cannot listen or connect with TLS then. That saves 13 MiB and a
-    fifth of the start in a daemon that nobody asks for anything over TLS. Afterwards it can be imported,
-    for connections that put TLS on top of a transport, as `upstream.tls` does.
+    Twisted works without it, but its reactor cannot listen or connect with TLS then. This saves 13 MiB
+    and a fifth of the start in a daemon that never uses TLS. Afterwards it can be imported for
+    connections with TLS on top of a transport, as in `upstream.tls`.
     """
     if _TLS in sys.modules:
         yield
         return
-    # The way to say that a module cannot be imported.
+    # This makes the import of a module fail.
     modules: dict[str, Any] = sys.modules
     modules[_TLS] = None
     try:
@@ -66,14 +66,14 @@ def without_tls() -> Iterator[None]:
 
 
 class _Later(ModuleType):
-    """A module that is executed when it is first asked for something that it does not have."""
+    """A module that is executed at the first access to an attribute that it does not have."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in ("__all__", "__version__"):
-            # What the import system asks of every module.
+            # Attributes that the import system reads of every module.
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if hasattr(self, "__path__") and find_spec(f"{self.__name__}.{name}") is not None:
-            # A package need not be executed for one of its modules.
+            # The import of a submodule need not execute its package.
             return import_module(f"{self.__name__}.{name}")
         loader: Any = self.__loader__
         loader.execute(self)
@@ -81,7 +81,7 @@ class _Later(ModuleType):
 
 
 class _LaterLoader(Loader):
-    """Makes a `_Later` of a module, which *loader* executes."""
+    """Makes a `_Later` for a module, which *loader* executes."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -95,7 +95,7 @@ class _LaterLoader(Loader):
         """Do nothing yet."""
 
     def execute(self, module: ModuleType) -> None:
-        """Execute the module once, in the thread that asks first; others wait."""
+        """Execute the module once, in the first thread that needs it; others wait."""
         with self._lock:
             if self._begun:
                 return
@@ -105,7 +105,7 @@ class _LaterLoader(Loader):
             except BaseException:
                 self._begun = False
                 raise
-            # Without `__getattr__` it is as fast as any module.
+            # Without `__getattr__`, it is as fast as any other module.
             module.__class__ = ModuleType
 
 
@@ -133,7 +133,7 @@ class _LaterFinder(MetaPathFinder):
 
 @contextmanager
 def executing_later(names: Set[str] = LATER) -> Iterator[None]:
-    """Leave the execution of some modules that are imported meanwhile until something is used of them.
+    """Defer the execution of some modules that are imported in this context until they are first used.
 
     That is when ``module.name`` is evaluated, or ``from module import name`` is executed, at any time.
     """
@@ -147,10 +147,10 @@ def executing_later(names: Set[str] = LATER) -> Iterator[None]:
 
 @contextmanager
 def collecting_seldom() -> Iterator[None]:
-    """Look for garbage among new objects only, and not often.
+    """Collect garbage among new objects only, and less often.
 
-    While modules are imported, objects become more and more and hardly any of them is garbage. To look at
-    all of them again and again takes a sixth of the start.
+    Importing modules makes many objects, hardly any of which is garbage. Traversing all of them
+    repeatedly takes a sixth of the start.
     """
     before = gc.get_threshold()
     gc.set_threshold(*_SELDOM)
@@ -161,9 +161,9 @@ def collecting_seldom() -> Iterator[None]:
 
 
 def keep_for_good() -> None:
-    """Never look for garbage among the objects that a start has made.
+    """Exclude the objects of the start from garbage collection.
 
-    Those of modules live as long as the process. To look at all of them takes 20 to 50 ms, in which nobody
-    is answered.
+    Those of modules live as long as the process. Traversing all of them takes 20 to 50 ms, during which
+    no request is answered.
     """
     gc.freeze()

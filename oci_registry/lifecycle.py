@@ -25,10 +25,10 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 def further_signals(
     from_thread: Callable[[Callable[[], None]], object], react: Callable[[], None]
 ) -> Iterator[None]:
-    """Have *react* called in the reactor for further signals to stop, while the daemon stops already.
+    """Call *react* in the reactor for further signals to stop while the daemon is stopping.
 
-    The reactor would stop a second time, which is an error. *from_thread*: its ``callFromThread``. Only the
-    main thread can do this.
+    Otherwise the reactor would stop a second time, which is an error. *from_thread*: its
+    ``callFromThread``. Only the main thread can do this.
     """
     before = {number: signal.getsignal(number) for number in STOPPING}
     for number in STOPPING:
@@ -37,7 +37,7 @@ def further_signals(
         yield
     finally:
         for number, handler in before.items():
-            # None: it had a handler that is not Python's, which cannot be put back.
+            # None: the previous handler was not set by Python, so it cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
@@ -74,7 +74,7 @@ class Lifecycle:
             step.start()
 
     async def stop(self) -> None:
-        """Stop every part; log those that fail or time out, and go on with the others."""
+        """Stop every part; log those that fail or time out, and continue with the others."""
         for step in reversed(self._steps):
             stopping = maybeDeferred(step.stop)
             try:

@@ -1,4 +1,4 @@
-"""Where lines of the log go: standard output, a file, or what twistd logs to."""
+"""Outputs for lines of the log: standard output, a file, or twistd's own log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.logfile import LogFile
 
 MAX_WAITING = 1 << 20
-"""Bytes of lines that wait while the reader of a pipe does not read."""
+"""The maximum bytes of lines that wait while the reader of a pipe does not read."""
 FLUSH_TIMEOUT = 2.0
 """Seconds that lines may still wait for that reader when the daemon ends."""
 ROTATE_AT = 10_000_000
@@ -26,13 +26,13 @@ ROTATE_AT = 10_000_000
 KEPT_FILES = 10
 """Rotated log files that are kept."""
 
-# What a pipe takes whole, without waiting, once it says that it can be written to.
+# Bytes that a writable pipe accepts completely, without waiting.
 _AT_ONCE = select.PIPE_BUF
 
 
 @frozen
 class LogPlace:
-    """Where to log: to a file, or *kept*: wherever twistd logs; else to standard output."""
+    """Where to log: to a file, or *kept*: where twistd logs; else to standard output."""
 
     file: str | None = None
     kept: bool = False
@@ -43,21 +43,21 @@ TWISTD = LogPlace(kept=True)
 
 
 class Output(Protocol):
-    """Takes lines of text, each with its end."""
+    """An output for lines of text, each with its line end."""
 
     def write(self, text: str, /) -> object:
         """Take one or more whole lines."""
 
     def flush(self) -> object:
-        """Keep no line back that could be written."""
+        """Write all lines that can be written now."""
 
 
 class PipeOutput:
     """Writes to a pipe, a socket or a terminal, and never waits for its reader.
 
     Lines are written at once while there is room. If there is none, they wait, up to *limit* bytes,
-    and a thread writes them; further ones are dropped. What *dropped* makes of their number is
-    written in their place as soon as the reader reads again. May be called from any thread.
+    and a thread writes them; further ones are dropped. The result of *dropped* for their number is
+    written in their place as soon as the reader continues. May be called from any thread.
     """
 
     def __init__(self, fd: int, dropped: Callable[[int], str], limit: int = MAX_WAITING) -> None:
@@ -67,7 +67,7 @@ class PipeOutput:
         self._room = select.poll()
         self._room.register(fd, select.POLLOUT)
         self._changed = Condition()
-        # All below is guarded by the condition.
+        # The condition guards everything below.
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._dropped = 0
@@ -80,7 +80,7 @@ class PipeOutput:
             if self._thread is None:
                 rest = self._write_at_once(data)
                 if rest:
-                    # The line has begun, and so it has to end.
+                    # A line that has begun must be completed.
                     self._append(rest)
                     self._start()
             elif self._size + len(data) > self._limit:
@@ -98,7 +98,7 @@ class PipeOutput:
             self._changed.wait_for(lambda: self._thread is None, timeout)
 
     def _write_at_once(self, data: bytes) -> bytes:
-        """Write what there is room for; return the rest."""
+        """Write as many bytes as there is room for; return the rest."""
         while data and self._room.poll(0):
             try:
                 data = data[os.write(self._fd, data[:_AT_ONCE]) :]
@@ -119,13 +119,13 @@ class PipeOutput:
             self._dropped = 0
 
     def _start(self) -> None:
-        # A daemon thread: a reader that never reads must not keep the process from ending.
+        # A daemon thread: a reader that never reads must not prevent the process from ending.
         self._thread = Thread(target=self._write_waiting, name="log", daemon=True)
         atexit.register(self.close)
         self._thread.start()
 
     def _write_waiting(self) -> None:
-        """Write what waits until nothing does; the body of the thread."""
+        """Write waiting lines until there are none; the body of the thread."""
         room = select.poll()
         room.register(self._fd, select.POLLOUT)
         while data := self._next():
@@ -138,7 +138,7 @@ class PipeOutput:
                     break
 
     def _next(self) -> bytes:
-        """Take what waits longest; nothing once all of it is written, which ends the thread."""
+        """Return the oldest waiting lines; none once all are written, which ends the thread."""
         with self._changed:
             if not self._waiting:
                 self._append_dropped()
@@ -163,14 +163,14 @@ class NoOutput:
 
 
 class FileOutput:
-    """Writes to a file that is rotated when it is long, and for SIGUSR1, as twistd does."""
+    """Writes to a file that is rotated when it is large, and at SIGUSR1, as twistd does."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._file: LogFile | None = None
 
     def open(self, call_from_thread: Callable[[Callable[[], object]], object]) -> None:
-        """Open the file; OSError if that cannot be.  Before, lines are dropped."""
+        """Open the file; raises OSError. Lines before that are dropped."""
         file = LogFile.fromFullPath(self._path, rotateLength=ROTATE_AT, maxRotatedFiles=KEPT_FILES)
         self._file = file
         if not signal.getsignal(signal.SIGUSR1):
@@ -182,13 +182,13 @@ class FileOutput:
             self._file.write(text)
 
     def flush(self) -> None:
-        """Hand what was written to the system."""
+        """Flush written lines to the system."""
         if self._file is not None:
             self._file.flush()
 
 
 class EventOutput:
-    """Makes an event of each line, for a log that is not ours."""
+    """Makes an event for each line, for a log with another observer."""
 
     _log = Logger("access")
 
@@ -202,9 +202,9 @@ class EventOutput:
 
 
 def open_output(place: LogPlace, dropped: Callable[[int], str]) -> Output:
-    """Return what writes the log; a `FileOutput` has to be opened.
+    """Return the output of the log; a `FileOutput` must still be opened.
 
-    *dropped* makes a line of the number of lines that were dropped.
+    *dropped*: returns the line that reports a number of dropped lines.
     """
     if place.kept:
         return EventOutput()
@@ -219,6 +219,6 @@ def open_output(place: LogPlace, dropped: Callable[[int], str]) -> Output:
         kind = os.fstat(fd).st_mode
     except (AttributeError, OSError, ValueError):
         return output
-    # Whatever else it is does not depend on somebody who reads. A terminal can be stopped (Ctrl-S).
+    # Other files do not depend on a reader. A terminal can be stopped (Ctrl-S).
     read = stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(fd)
     return PipeOutput(fd, dropped) if read else output

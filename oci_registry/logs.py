@@ -27,19 +27,19 @@ from oci_registry.log_output import Output
 from oci_registry.spec.texts import escaped
 
 PAUSE = 0.05
-"""Seconds that a line of the access log may wait for others."""
+"""Seconds that a line of the access log may wait for further lines."""
 MAX_BATCH = 32 * 1024
-"""Characters of the access log that are written without waiting for more."""
+"""Characters of waiting lines at which they are written at once."""
 
 
-# One is made for each response, and a frozen one costs three times as much.
+# Not frozen: one is made for each response, and a frozen one takes three times as long.
 @define
 class AccessEntry:
-    """What the access log says of a response: *sent* bytes of body, *seconds* from the request on.
+    """The access log entry of a response: *sent* bytes of body, *seconds* since the request.
 
-    What comes from the client holds printable ASCII only, and no quotes. *namespace*: the registry that
-    was meant; *outcome*: of the cache; *error*: why the response is an error or incomplete, on one line
-    and without secrets. None where there is none.
+    Text from the client is printable ASCII without quotes. *namespace*: the registry of the request;
+    *outcome*: that of the cache; *error*: why the response is an error or incomplete, on one line and
+    without secrets. Each of these may be None.
     """
 
     client: str
@@ -71,7 +71,7 @@ def _traceback(event: LogEvent) -> str:
 
 
 def _indented(traceback: str) -> str:
-    """Return a traceback of which no line looks like one of the log, whatever the error says."""
+    """Return a traceback in which no line can be mistaken for a line of the log."""
     lines = (escaped(line) for line in traceback.splitlines())
     return "".join(f"{'  ' if number else ''}{line}\n" for number, line in enumerate(lines))
 
@@ -108,17 +108,17 @@ def format_json(event: LogEvent) -> str | None:
 
 
 Pieces = tuple[str, str, AccessEntry]
-"""A line of the access log: what stands before and behind the moment, and what it says."""
+"""A line of the access log: the text before and after the time, and the entry."""
 
 
 class AccessLog:
-    """One line per response, written without an event: it is the larger part of what the log costs.
+    """Writes one line per response, without an event, which would cost more than the line itself.
 
-    *form*: "text" and "json" are like the other lines, "combined" is what web servers write, with
-    three fields more, and four for errors. *output* None: no access log.
+    *form*: "text" and "json" are like other lines of the log, "combined" is the format of web servers
+    with three additional fields, and four for errors. *output* None: no access log.
 
-    Lines are written together: those of *pause* seconds, or `MAX_BATCH` characters at once. Without a
-    pause each is written at once. Lines that cannot be written are dropped; the responses are not affected.
+    Lines are written in batches: after *pause* seconds, or `MAX_BATCH` characters. Without a pause,
+    each is written at once. Lines that cannot be written are dropped; the responses are not affected.
     """
 
     def __init__(
@@ -136,10 +136,10 @@ class AccessLog:
         self._size = 0
         self._due: IDelayedCall | None = None
         self.wanted = output is not None
-        """Whether responses are logged at all, or somebody hears of them."""
+        """Whether responses are logged or passed to a listener."""
 
     def hear(self, heard: Callable[[AccessEntry], None] | None) -> None:
-        """Call *heard* with each response too, until this is called with None."""
+        """Also call *heard* with each response, until this is called with None."""
         self._heard = heard
         self.wanted = self._output is not None or heard is not None
 
@@ -153,7 +153,7 @@ class AccessLog:
         return (*self._form(entry), entry)
 
     def write_pieces(self, pieces: Pieces, now: float) -> None:
-        """Write a line of the moment *now*, in seconds since the epoch."""
+        """Write a line with the time *now*, in seconds since the epoch."""
         before, after, entry = pieces
         if self._heard is not None:
             self._heard(entry)
@@ -185,13 +185,13 @@ class AccessLog:
         self._waiting.clear()
         self._size = 0
         if self._output is not None and text:
-            # A full disk, or a reader of the log that has gone.
+            # The disk is full, or the reader of the log has gone.
             with suppress(OSError, ValueError):
                 self._output.write(text)
                 self._output.flush()
 
     def stop(self) -> None:
-        """Write all lines that wait, and each further one at once."""
+        """Write all waiting lines, and each further one at once."""
         self._pause = 0.0
         self.flush()
 
@@ -210,7 +210,7 @@ def _text_line(entry: AccessEntry) -> tuple[str, str]:
 
 def _error(entry: AccessEntry) -> str:
     """Return the end of a line for a response that is an error or incomplete, else nothing."""
-    # Quoted as in JSON, so that it can neither end itself nor the line.
+    # Quoted as in JSON, so that the text can end neither the field nor the line.
     return "" if entry.error is None else f" error={json.dumps(entry.error)}"
 
 
@@ -233,7 +233,7 @@ def _json_line(entry: AccessEntry) -> tuple[str, str]:
 
 
 def _combined_line(entry: AccessEntry) -> tuple[str, str]:
-    # Nobody has told us who the client is, and no client comes from a page that refers to us.
+    # The fields for a user and a referrer are always empty.
     return f"{escaped(entry.client)} - - [", (
         f'] "{entry.method} {entry.uri} {entry.protocol}" '
         f'{entry.status} {entry.sent} "-" "{entry.agent}" '
@@ -259,8 +259,8 @@ def build_observer(level: str, style: str, output: Output) -> ILogObserver:
     """
     write = FileLogObserver(cast(TextIO, output), format_json if style == "json" else format_text)
     least = LogLevelFilterPredicate(defaultLogLevel=_at_least(level))
-    # Twisted logs every port and every connection, and what it cannot write to its cache of plugins;
-    # what matters of those is logged by us.
+    # Twisted logs every port and connection, and failures to write its plugin cache; the daemon logs
+    # what matters of these itself.
     for namespace in ("twisted", "log_legacy"):
         least.setLogLevelForNamespace(namespace, max(LogLevel.warn, _at_least(level)))
     predicates: list[Any] = [_no_event, least] if level == "off" else [least]
@@ -278,7 +278,7 @@ def observe_application(application: Any, level: str, style: str, output: Output
 
 
 def describe_dropped(style: str) -> Callable[[int], str]:
-    """Return what makes a line, in *style*, of a number of lines that were dropped."""
+    """Return a function that makes the line, in *style*, about a number of dropped lines."""
 
     def describe(lines: int) -> str:
         event = {

@@ -1,4 +1,4 @@
-"""How many threads a daemon has, and the factories of the parts that tests replace."""
+"""The numbers of threads of a daemon, and the factories of parts that tests replace."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from oci_registry.web.port import TRANSPORTS, Transports
 
 
 class Pool(RunInThread, Protocol):
-    """A pool of threads that is started and stopped with the daemon."""
+    """A thread pool that is started and stopped with the daemon."""
 
     def start(self) -> None:
         """Accept work."""
 
     def replace(self, returned: Deferred[None]) -> None:
-        """Have another thread in place of one that hangs, until *returned* fires."""
+        """Add a thread in place of one that hangs, until *returned* fires."""
 
     def stop(self) -> bool:
-        """Finish what was submitted, and stop the threads; return whether all have stopped."""
+        """Finish the submitted calls, and stop the threads; return whether all have stopped."""
 
 
 @frozen
 class Sizes:
     """How many threads each pool has.
 
-    *lookup*: what a client waits for in the store. *begin*: new objects. *ingest*: hashing and writing
+    *lookup*: calls of the store that a client waits for. *begin*: new objects. *ingest*: hashing and writing
     of downloads. *commit*: the end of new objects, which takes seconds on some disks. *housekeeping*:
     listings, deletions and checks. *parsers*: hashing and parsing of large manifests, without any I/O.
     *configuration*: configuration files. *account*: the account, which needs exactly one.

@@ -1,4 +1,4 @@
-"""What looks after a store beside pulls: the sweep, the scrub, what operators ask and change, the admin API."""
+"""Makes the maintenance of a store: the sweep, the scrub, management, and the admin API."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ API = b"api"
 ORIGINAL = b"_admin"
 """The first segments of the paths of the API, and of the requests of mcronce/oci-registry."""
 ROOT, PAGES = b"", b"page"
-"""The first segments of the paths of the status page, and of all that belongs to it."""
+"""The first segments of the paths of the status page and its files."""
 LAST_ACTIVITY = 5.0
-"""Seconds in which the history of the activity is written when the daemon stops."""
-# Imported late, and by its name alone: few daemons are asked for a page of it, and it takes 2 MiB.
+"""Seconds for writing the history of the activity when the daemon stops."""
+# Imported late, by its name: few daemons get a request for it, and it takes 2 MiB.
 _PAGES = "oci_registry.admin_pages"
 
 
 @frozen
 class Upkeep:
-    """What looks after a store.
+    """The objects that maintain a store.
 
-    *periodic* repeats the *sweep*. *activity* records what happens. *notices* tells other daemons what is
-    removed, and *follower* learns what they have removed; None without others.
+    *periodic* repeats the *sweep*. *activity* records the activity. *notices* announces removals to
+    other daemons, and *follower* reads theirs; both are None if there are no other daemons.
     """
 
     sweep: Sweep
@@ -92,7 +92,7 @@ class Upkeep:
 
 
 def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: ManifestReader) -> Upkeep:
-    """Make what looks after a store, and have the limit go by it."""
+    """Make the objects that maintain a store, and connect the limit to them."""
     sweep = make_sweep(common, store, pull.transfers)
     if pull.limit is not None:
         pull.limit.keep_forever(sweep.is_forever)
@@ -112,7 +112,7 @@ def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: Manifes
 
 
 def _make_scrub(common: Common, store: Store, pull: PullThrough, reader: ManifestReader) -> Scrub:
-    """Make the scrub, which looks for corrupt content."""
+    """Make the scrub, which finds corrupt content."""
     stores = Stores(store.driver, store.blobs, store.manifests, store.tags, store.referrers)
     mender = OriginMender(
         store.account,
@@ -136,7 +136,7 @@ def _make_scrub(common: Common, store: Store, pull: PullThrough, reader: Manifes
 
 
 def _make_tag_control(common: Common, store: Store, pull: PullThrough) -> TagControl:
-    """Make what looks at tags, and changes what is served for them."""
+    """Make the object that shows tags, and changes what is served for them."""
     table, manifests = pull.table, pull.manifests
 
     async def obtain(host: str, repository: str, digest: Digest) -> Manifest:
@@ -154,12 +154,12 @@ def _make_tag_control(common: Common, store: Store, pull: PullThrough) -> TagCon
 
 
 def _make_activity(common: Common, store: Store) -> Recorder:
-    """Make what records activity: in the directory of the store, or in that of the spool of a bucket."""
+    """Make the recorder of the activity: in the directory of the store, or in the spool of a bucket."""
     storage, path = common.settings.storage, None
     if isinstance(storage, S3Settings):
         place = hashlib.sha256(storage.description.encode()).hexdigest()[:16]
         path = os.path.join(storage.spool, f"activity-{place}.json")
-    # Not for a driver that a test has put in its place.
+    # Not for a driver that a test has substituted.
     elif isinstance(store.medium, FilesystemDriver):
         path = str(store.medium.path(FILE))
     return Recorder(
@@ -171,7 +171,7 @@ def _make_activity(common: Common, store: Store) -> Recorder:
 
 
 def _make_notices(common: Common, store: Store) -> tuple[Notices | None, NoticeFollower | None]:
-    """Make what tells other daemons on a bucket of removals, and what follows them."""
+    """Make the announcer of removals to other daemons on a bucket, and the follower of theirs."""
     if not isinstance(common.settings.storage, S3Settings):
         return None, None
     notices = Notices(store.driver)
@@ -181,7 +181,7 @@ def _make_notices(common: Common, store: Store) -> tuple[Notices | None, NoticeF
 def make_management(
     common: Common, store: Store, pull: PullThrough, upkeep: Upkeep, *freshness: Freshness
 ) -> Management:
-    """Make what answers questions about the store, and changes it, as the admin API does.
+    """Make the object with which the admin API answers questions about the store, and changes it.
 
     *freshness*: of the answers about a bucket, if it is not the usual one.
     """

@@ -25,16 +25,16 @@ from oci_registry.worker_metrics import WorkerUsage
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
 ERRORS = ("account", "eviction", "reload", "scrub", "stale", "store", "sweep", "transfer", "wrong")
-"""Kinds of things that go wrong."""
+"""Kinds of errors."""
 SCRUBBED = ("blob", "manifest", "referrers", "tag")
 """Kinds of objects that a scrub checks."""
 
 
 class HostMetrics:
-    """What is counted of one host of one upstream. *host*: None where it has no label of its own.
+    """The metrics of one host of an upstream. *host*: None if it has no label of its own.
 
-    Of several that have the same labels the last one made is exported, until it is retired: an
-    upstream that takes another's place does so while the other may still be in use.
+    If several have the same labels, the last one made is exported, until it is retired: an upstream may
+    replace another one that is still in use.
     """
 
     def __init__(self, metrics: Metrics, namespace: str, host: str | None) -> None:
@@ -47,39 +47,39 @@ class HostMetrics:
             self._same.append(self)
 
     def answered(self, outcome: str) -> None:
-        """A question was answered; *outcome* is ok, or the status of the failure."""
+        """Count an API request; *outcome* is ok, or the status of the failure."""
         self._metrics.upstream_requests.labels(self._namespace, outcome).inc()
 
     def resumed(self) -> None:
-        """A body that broke off is resumed."""
+        """Count a body that broke off and is resumed."""
         self._metrics.upstream_resumes.labels(self._namespace).inc()
 
     def credentials_refused(self, times: int = 1) -> None:
-        """The credentials for the host were refused, by it or by its token server."""
+        """Count a refusal of the credentials by the host or its token server."""
         self._metrics.upstream_credentials_refused.labels(self._namespace).inc(times)
 
     def available(self, yes: bool) -> None:
-        """Whether the host is asked at all."""
+        """Set whether the host is available: no circuit breaker is open."""
         self._set(self._metrics.host_available, int(yes))
 
     def paused(self, until: float) -> None:
-        """The host is rate limited: it is paused until *until*, in seconds since the epoch."""
+        """Set the end of a rate limited host's pause, in seconds since the epoch."""
         self._set(self._metrics.host_paused_until, until)
         self._set(self._metrics.host_held_until, until)
 
     def waiting(self, count: int) -> None:
-        """So many requests wait for the host."""
+        """Set the number of requests that wait for the host."""
         self._set(self._metrics.host_waiting, count)
 
     def budget(self, limit: int | None, remaining: int) -> None:
-        """So many requests the host grants, and so many are left."""
+        """Set the rate limit of the host, and the number of requests that are left."""
         self._metrics.pulls.counts_pulls(self._namespace)
         if limit is not None:
             self._set(self._metrics.host_limit, limit)
         self._set(self._metrics.host_remaining, remaining)
 
     def retire(self) -> None:
-        """The host is not asked any more: export what is counted of it no longer. Idempotent."""
+        """Stop exporting the metrics of the host, which is not used any more. Idempotent."""
         if self not in self._same:
             return
         self._same.remove(self)
@@ -100,7 +100,7 @@ class Metrics:
     """All metrics of one daemon, in a registry of their own."""
 
     connections: Callable[[], int]
-    """How many client connections are open; there from `watch_connections` on."""
+    """The number of open client connections; set by `watch_connections`."""
 
     def __init__(self, configured: Iterable[str] = ()) -> None:
         self._configured = frozenset(configured)
@@ -120,7 +120,7 @@ class Metrics:
         )
         self.registry.register(self._plain)
         self.pulls = PullCounts()
-        """What is counted of pulls, but not exported."""
+        """Counts of pulls that are not exported."""
         self._responses = ResponseCounts()
         self._seconds = ResponseSeconds(self._responses)
         self.registry.register(self._responses)
@@ -149,7 +149,7 @@ class Metrics:
             "paused_until_seconds",
             "End of the pause of a rate limited host (Retry-After), in seconds since the epoch",
         )
-        # The name that it had before, for dashboards and alerts that have not moved yet.
+        # The previous name, for dashboards and alerts that still use it.
         self.host_held_until = self._of_hosts(
             "held_until_seconds", "Deprecated: use oci_registry_upstream_paused_until_seconds"
         )
@@ -173,7 +173,7 @@ class Metrics:
         )
         self.errors = self._counter("errors", "Errors, by kind", "kind")
         for kind in ERRORS:
-            # To Prometheus the first of its kind is an increase only if there was a zero before.
+            # Prometheus sees the first one as an increase only if the counter was 0 before.
             self.errors.labels(kind)
         self.stale_served = self._counter(
             "stale_served", "Manifests served by tag that upstream did not revalidate", "namespace"
@@ -254,18 +254,18 @@ class Metrics:
         return self._gauge(f"upstream_{name}", text, "namespace", "host")
 
     def _of_store(self, name: str, text: str, value: float = nan) -> Gauge:
-        """Make a gauge of the store. NaN, which no alert compares with: the value is not known."""
+        """Make a gauge of the store. It is NaN while the value is unknown, which no alert matches."""
         gauge = self._gauge(f"store_{name}", text)
         gauge.set(value)
         return gauge
 
     def host(self, namespace: str, host: str) -> HostMetrics:
-        """Return what counts for a host; only those of configured upstreams have their own label."""
+        """Return the metrics of a host; only hosts of configured upstreams have their own label."""
         known = namespace in self._configured
         return HostMetrics(self, self.namespace(namespace), host if known else None)
 
     def same_host(self, namespace: str, host: str) -> list[HostMetrics]:
-        """Return what counts for a host already, to be added to."""
+        """Return the existing metrics of a host, to be shared."""
         return self._hosts.setdefault((namespace, host), [])
 
     @property
@@ -274,13 +274,13 @@ class Metrics:
         return self._configured
 
     def configure(self, namespaces: Iterable[str]) -> None:
-        """Other source hosts are configured from now on."""
+        """Replace the configured source hosts."""
         self._configured = frozenset(namespaces)
 
     def forget_upstream_size(self, namespace: str) -> None:
-        """An upstream has no limit any more."""
+        """Remove the metrics of an upstream that has no limit any more."""
         for gauge in (self.upstream_store_bytes, self.upstream_limit_bytes):
-            # The first is only there once it was measured.
+            # The first one exists only after a measurement.
             with suppress(KeyError):
                 gauge.remove(namespace)
 
@@ -311,7 +311,7 @@ class Metrics:
         return "other"
 
     def hit(self, kind: str, host: str) -> None:
-        """A manifest or a blob (*kind*) was served from the store."""
+        """Count a manifest or a blob (*kind*) that was served from the store."""
         self._plain.increment(f"{kind}_cache_hits", self.namespace(host))
 
     def hits(self, kind: str, host: str) -> Callable[[], None]:
@@ -319,19 +319,19 @@ class Metrics:
         return self._plain.counter(f"{kind}_cache_hits", self.namespace(host))
 
     def miss(self, kind: str, host: str) -> None:
-        """A manifest or a blob had to come from upstream."""
+        """Count a manifest or a blob that had to be fetched from upstream."""
         self._plain.increment(f"{kind}_cache_misses", self.namespace(host))
 
     def stale(self, host: str) -> None:
-        """A manifest was served by a tag that upstream did not revalidate."""
+        """Count a manifest served for a tag that upstream did not revalidate."""
         self.stale_served.labels(self.namespace(host)).inc()
 
     def tag_move(self, host: str, result: str) -> None:
-        """Upstream named a new digest of a tag; *result*: adopted or waiting."""
+        """Count a new digest of a tag; *result*: adopted or waiting."""
         self.tag_moves.labels(self.namespace(host), result).inc()
 
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
-        """A request was answered."""
+        """Count the response to a request."""
         self._responses.add((route, method, status))
         if seconds:
             self._seconds.add(route, seconds)
@@ -346,15 +346,15 @@ class Metrics:
         return self._plain.total("_hits"), self._plain.total("_misses")
 
     def prefetched(self, host: str, outcome: str) -> None:
-        """Something was to be fetched before a client asked; *outcome* is a word in the reference."""
+        """Count an object of the prefetch; *outcome* is one of the words in the reference."""
         self.prefetches.labels(self.namespace(host), outcome).inc()
 
     def error(self, kind: str) -> None:
-        """Something went wrong; *kind* is one of the words in the reference."""
+        """Count an error; *kind* is one of the words in the reference."""
         self.errors.labels(kind).inc()
 
     def page(self) -> bytes:
-        """Return the text that Prometheus reads (exposition format 0.0.4)."""
+        """Return all metrics in the exposition format 0.0.4."""
         return b"".join(self.pieces())
 
     def pieces(self) -> Iterator[bytes]:

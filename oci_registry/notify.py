@@ -23,7 +23,7 @@ def send_datagram(address: str, data: bytes) -> None:
 class ServiceManager:
     """The service manager, if it listens at *address* as systemd does (sd_notify(3)).
 
-    *address* is the value of ``NOTIFY_SOCKET``; None: there is none.
+    *address* is the value of ``NOTIFY_SOCKET``, or None.
     *monotonic*: nanoseconds of the system's monotonic clock. A failure to send is logged and ignored.
     """
 
@@ -41,7 +41,7 @@ class ServiceManager:
         self._monotonic = monotonic
 
     def ready(self) -> None:
-        """The daemon serves, with the configuration that holds from now on."""
+        """The daemon serves with the configuration that is current now."""
         self._send_state("READY=1")
 
     def reloading(self) -> None:
@@ -68,7 +68,7 @@ class ServiceManager:
 class Announcement:
     """Notifies the service manager when the reactor runs and the daemon serves, and when it stops.
 
-    Not before the reactor runs: it takes the signals by which the daemon is stopped in order.
+    Not before the reactor runs, since only then signals stop the daemon in order.
     """
 
     def __init__(self, manager: ServiceManager, clock: IReactorTime) -> None:

@@ -9,10 +9,10 @@ from prometheus_client.registry import Collector
 
 
 class PlainCounters(Collector):
-    """Counters under exactly the names they are given, which people's dashboards already know.
+    """Counters with exactly the given names, which existing dashboards use.
 
-    prometheus-client adds ``_total`` to the name of every counter, so these are of no type to it, but on
-    our page they are.
+    prometheus-client adds ``_total`` to the name of every counter, so to it these have no type; the
+    exported page declares them as counters.
     """
 
     def __init__(self, names: dict[str, str]) -> None:

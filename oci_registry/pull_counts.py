@@ -1,4 +1,4 @@
-"""What is counted of pulls and is no metric: images of which something was fetched, units of rate limits."""
+"""Counts of pulls that are not exported: those that had to fetch something, and those of rate limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oci_registry.spec.mediatypes import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED
 MANIFEST = "manifest"
 """The route of manifests in the metrics."""
 IMAGE, LIMITED = "image", "limited"
-"""Kinds of manifests, behind their route: that of an image, and one of a registry that counts pulls."""
+"""Suffixes of the route: the manifest of an image, and one from a registry that counts pulls."""
 _SCHEMA1 = frozenset((DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED))
 
 _Key = tuple[str, str, Digest]
@@ -32,9 +32,9 @@ class PullLimits:
 
 @define
 class _Image:
-    """How often an image, or each of its blobs, had to be fetched when a client asked for it.
+    """How often an image, or each of its blobs, had to be fetched at a client's request.
 
-    *counted*: pulls that have been counted for that.
+    *counted*: the pulls that were already counted for it.
     """
 
     blobs: frozenset[Digest]
@@ -43,20 +43,20 @@ class _Image:
     counted: int = 0
 
     def count(self) -> int:
-        """Return how many more pulls there are of which something was fetched."""
-        # A pull requests each blob once: so many had to have the same thing fetched.
+        """Return how many further pulls had to fetch something."""
+        # A pull requests each blob once, so the highest count is the number of pulls.
         total = max(self.manifest, *self.missed.values(), 0)
         more, self.counted = total - self.counted, total
         return more
 
 
 def is_image(manifest: Manifest) -> bool:
-    """Whether it is the manifest of an image or an artifact, and no index."""
+    """Whether it is the manifest of an image or an artifact, and not an index."""
     return manifest.has_blobs or manifest.media_type in _SCHEMA1
 
 
 class PullCounts:
-    """Counts pulls of images of which something was fetched, and manifests that rate limits count.
+    """Counts pulls that had to fetch a part of their image, and manifests that rate limits count.
 
     The images that clients have pulled last are remembered. If a client requests a blob of one that is not
     stored, or its manifest, something of that image was fetched.
@@ -64,17 +64,17 @@ class PullCounts:
 
     def __init__(self, limits: PullLimits = PullLimits()) -> None:
         self.images_fetched = 0
-        """Pulls of images of which something was fetched."""
+        """Pulls that had to fetch a part of their image."""
         self.manifests_fetched = 0
         """Manifests fetched from registries that count pulls."""
         self._limits = limits
-        # Docker Hub counts GETs of manifests, whether it says so in its responses or not.
+        # Docker Hub counts GETs of manifests, whether or not its responses say so.
         self._counting = {HUB}
         self._recent: OrderedDict[_Key, _Image] = OrderedDict()
         self._blobs = 0
 
     def counts_pulls(self, namespace: str) -> None:
-        """A registry announces a rate limit."""
+        """Take note that a registry announces a rate limit."""
         self._counting.add(namespace)
 
     def route(self, namespace: str, manifest: Manifest) -> str:
@@ -87,22 +87,22 @@ class PullCounts:
         return "/".join(kinds)
 
     def fetched(self, namespace: str) -> None:
-        """A manifest was fetched, for a client or ahead of one."""
+        """Count a manifest that was fetched, for a client or in advance."""
         if namespace in self._counting:
             self.manifests_fetched += 1
 
     def served(self, namespace: str, repository: str, manifest: Manifest, *, cached: bool) -> None:
-        """A client has requested a manifest, with GET or HEAD. *cached*: it was not fetched for that."""
+        """Count a client's GET or HEAD of a manifest. *cached*: it was not fetched for this."""
         if not is_image(manifest):
             return
         image = self._remember((namespace, repository, manifest.digest), manifest)
         if not cached:
-            # By a HEAD or by the GET that follows it, not by both.
+            # Counted for a HEAD or for the GET that follows it, not for both.
             image.manifest += 1
             self.images_fetched += image.count()
 
     def missed(self, namespace: str, repository: str, digest: Digest) -> None:
-        """A client has requested a blob from its beginning that is not stored."""
+        """Count a client's request for a blob, from its beginning, that was not stored."""
         for key, image in reversed(self._recent.items()):
             if digest in image.blobs and key[:2] == (namespace, repository):
                 image.missed[digest] = image.missed.get(digest, 0) + 1

@@ -1,4 +1,4 @@
-"""What serves pulls: the table of upstreams, the caches, and the distribution API."""
+"""Makes the parts that serve pulls: the table of upstreams, the caches, and the distribution API."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class PullThrough:
 
 
 def _make_table(common: Common, reader: ManifestReader, importing: RunInThread) -> UpstreamTable:
-    """Make the table of upstreams, which makes an upstream when it is first used."""
+    """Make the table of upstreams, which makes each upstream at its first use."""
     settings = common.settings
 
     def host_at(origin: str) -> HostSettings | None:
@@ -88,7 +88,7 @@ def _make_table(common: Common, reader: ManifestReader, importing: RunInThread) 
         return table.host_at(origin)
 
     def make_connector() -> Connector:
-        # Not needed before a miss, which imports it in a thread.
+        # Not needed before the first miss, which imports it in a thread.
         from oci_registry.upstream.connecting import Connector  # noqa: PLC0415
 
         return Connector(

@@ -1,4 +1,4 @@
-"""SIGHUP: the files of upstreams are read again, and what they say holds from then on."""
+"""SIGHUP: the upstream files are read again and applied."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _log = Logger()
 
 
 class Hangup:
-    """Calls *react* in the reactor for every SIGHUP that comes while it is installed.
+    """Calls *react* in the reactor for every SIGHUP while it is installed.
 
     *from_thread*: the reactor's ``callFromThread``, which may be used in a signal handler.
     """
@@ -47,13 +47,13 @@ class Hangup:
         self._before: object = None
 
     def install(self) -> None:
-        """React from now on. Only the main thread can do this."""
+        """Install the handler of the signal. Only the main thread can do this."""
         self._before = signal.signal(signal.SIGHUP, self._handle)
 
     def remove(self) -> None:
         """Restore the previous handler of the signal, unless it has been replaced since."""
         if signal.getsignal(signal.SIGHUP) == self._handle:
-            # None: it had a handler that is not Python's, which cannot be put back.
+            # None: the previous handler was not set by Python, so it cannot be restored.
             before = signal.SIG_DFL if self._before is None else self._before
             signal.signal(signal.SIGHUP, before)  # type: ignore[arg-type]
 
@@ -62,7 +62,7 @@ class Hangup:
 
 
 class Following:
-    """All that goes by which upstreams are configured."""
+    """All objects that depend on the configured upstreams."""
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class Following:
         self._lifetimes = lifetimes
 
     async def configure(self, upstreams: tuple[UpstreamSettings, ...]) -> Changes:
-        """Go by these upstreams, which are made in steps. What is raised has changed nothing."""
+        """Apply these upstreams, which are made in steps. If it raises, nothing has changed."""
         before = self._metrics.configured
-        # First, because the hosts of upstreams have labels from when they are made.
+        # First, because hosts get their labels when they are made.
         self._metrics.configure(upstream.namespace for upstream in upstreams)
         try:
             changes = await self._table.reconfigure(upstreams, self._pause)
@@ -101,10 +101,11 @@ def lifetimes_of(
     *,
     offline: bool = False,
 ) -> Lifetimes:
-    """Return how long objects of these upstreams may lie unused.
+    """Return the lifetimes of unused objects of these upstreams.
 
-    For all others it is what the entry for them says, *default* if there is none. Objects of an
-    upstream that is offline, as all are with *offline*, have no limit: they could not be had again.
+    For all others, it is that of the entry for all registries, or *default* if there is none. Objects
+    of an upstream that is offline (with *offline*, of all) have no limit, since they could not be
+    fetched again.
     """
     lifetimes = {
         u.namespace: math.inf if offline or u.offline else u.blob_invalidation_time
@@ -122,22 +123,23 @@ def pins_of(upstreams: tuple[UpstreamSettings, ...]) -> PinPatterns:
 
 
 def newest_of(upstreams: tuple[UpstreamSettings, ...]) -> NewestTags:
-    """Return how many of the newest tags of each repository of these upstreams are kept."""
+    """Return how many of the newest tags of each repository are kept for these upstreams."""
     counts = {u.namespace: u.keep_newest_tags for u in upstreams}
     others = counts.pop(CATCH_ALL, 0)
     return NewestTags(counts, others)
 
 
 def sizes_of(upstreams: tuple[UpstreamSettings, ...]) -> dict[str, Size]:
-    """Return how much the images of each of these upstreams may take, of those that are limited."""
+    """Return the maximum size in bytes of the images of each upstream that has a limit."""
     return {u.namespace: u.max_size for u in upstreams if u.max_size is not None}
 
 
 class Reloader:
     """Reloads the upstreams on request, one reload at a time.
 
-    *read* returns what is written down now, off the reactor; it fails with `ConfigError`. *configure*
-    makes it hold, or raises and changes nothing. Whatever goes wrong, the old configuration stays.
+    *read* returns the current content of the files, off the reactor; it fails with `ConfigError`.
+    *configure* applies it, or raises and changes nothing. After any failure, the old configuration
+    remains.
     """
 
     _log = Logger()
@@ -158,7 +160,7 @@ class Reloader:
         self._stopped = False
 
     def reload(self) -> None:
-        """Read again, now or after the reading under way, which may have missed what is new."""
+        """Read the files again, now or after a running reload, which may have missed the latest changes."""
         if self._stopped:
             self._log.info("reload skipped: the daemon is stopping")
         elif self._running:
@@ -168,7 +170,7 @@ class Reloader:
             Deferred.fromCoroutine(self._run())
 
     def stop(self) -> None:
-        """Change nothing any more; a reading that is under way is for nothing."""
+        """Stop reloading; the result of a running reload is ignored."""
         self._stopped = True
 
     async def _run(self) -> None:
@@ -194,7 +196,7 @@ class Reloader:
         except ConfigError as error:
             self._keep(error.problems)
         except (OSError, ValueError) as error:
-            # A file of certificates that has changed once more, since it was checked.
+            # A certificate file that has changed again since it was checked.
             self._keep([str(error)])
         except Exception:
             self._metrics.error("reload")

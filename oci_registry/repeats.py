@@ -1,4 +1,4 @@
-"""Warnings that may come again and again: logged at once, and then counted for a minute at a time."""
+"""Warnings that may be repeated: each is logged at once, and then counted for a minute at a time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from twisted.logger import Logger, LogLevel
 
 INTERVAL = 60.0
 """Seconds for which the repetitions of a warning are counted."""
-# A digest, or a number that is no status.
+# A digest, or a number that is not an HTTP status.
 _VARIABLE = re.compile(r"sha(?:256|512):[0-9a-f]*|[0-9]{4,}")
 _AROUND = "'\"(),.:;[]"
 
 
 @frozen
 class Group:
-    """Warnings that share a limit: *most* different ones are kept at a time; the others are counted.
+    """Warnings that share a limit: up to *most* different ones are kept at a time; the others are counted.
 
-    *others*: what those are called.
+    *others*: the text for those.
     """
 
     name: str
@@ -30,9 +30,9 @@ class Group:
 
     @classmethod
     def of(cls, namespace: str, what: str, *, configured: bool) -> Group:
-        """Return the group for *what* of a registry.
+        """Return the group of the warnings about *what* of a registry.
 
-        Those without an entry share one, since clients can name as many as they like.
+        Registries without an entry share one group, since clients can name any number of them.
         """
         if configured:
             return cls(f"{namespace}, {what}")
@@ -41,7 +41,7 @@ class Group:
 
 @define
 class _Repeated:
-    """A warning that was logged, and how often it has come since."""
+    """A warning that was logged, and the number of its repetitions."""
 
     group: Group
     level: Any
@@ -52,7 +52,7 @@ class _Repeated:
 
 
 def without_names(text: str, *names: str) -> str:
-    """Return *text* without what differs from one request to the next: *names*, digests and lengths."""
+    """Return *text* without the parts that differ between requests: *names*, digests and lengths."""
     return " ".join(
         "*" if word.strip(_AROUND) in names else _VARIABLE.sub("*", word) for word in text.split()
     )
@@ -62,7 +62,7 @@ class RepeatLog:
     """Logs each distinct warning at once, and then at most once a minute with a count.
 
     A group may be flooded with different warnings: those beyond its limit are counted together, and
-    reported in one line after a minute. All that is kept is bounded by the groups and their limits.
+    reported in one line after a minute. The memory is bounded by the groups and their limits.
     """
 
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
@@ -81,7 +81,8 @@ class RepeatLog:
         return self._clock.seconds()
 
     def warn(self, group: Group, reason: tuple[str, ...], text: str, /, **fields: Any) -> None:
-        """Warn of *text*, a format for *fields*. What has the same *reason* in a group is a repetition.
+        """Log the warning *text*, a format for *fields*. Warnings in a group with the same *reason* are
+        repetitions.
 
         The line with the count has the fields of the latest one.
         """
@@ -113,7 +114,7 @@ class RepeatLog:
         known.more += 1
 
     def stop(self) -> None:
-        """Log what has been counted, and count nothing any more."""
+        """Log the counts, and stop counting."""
         self._stopped = True
         timer, self._timer = self._timer, None
         if timer is not None:
@@ -132,14 +133,14 @@ class RepeatLog:
             self._wait(known)
 
     def _wait(self, first: _Repeated) -> None:
-        # All wait equally long, so the first in the table is due first.
+        # All have the same interval, so the first in the table is due first.
         delay = min(max(first.due - self._clock.seconds(), 0.0), INTERVAL)
         self._timer = self._clock.callLater(delay, self._timeout)
 
     def _timeout(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        # The clock may have been set back: nothing is due later than an interval from now.
+        # If the clock was set back, nothing is due later than an interval from now.
         due = [k for k, known in self._kept.items() if not now < known.due <= now + INTERVAL]
         for key in due:
             known = self._kept.pop(key)

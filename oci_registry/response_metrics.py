@@ -1,6 +1,6 @@
-"""How many responses there were and how long they took: counted in plain numbers, which costs little.
+"""Counts and durations of responses, in plain numbers, which is cheap.
 
-To count one in the objects of prometheus-client takes as long as all else in a ready answer together.
+Counting one with prometheus-client takes as long as everything else about a ready answer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from oci_registry.exposition import number
 BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Upper bounds of the buckets, in seconds."""
 Key = tuple[str, str, str]
-"""Route, method and status. What follows a slash in the route is counted apart, but not exported."""
+"""Route, method and status. The part of the route after a slash is counted separately, but not exported."""
 
 
 def exported(route: str) -> str:
-    """Return the route as it is exported."""
+    """Return the exported form of a route."""
     return route.partition("/")[0]
 
 
@@ -33,7 +33,7 @@ def _no_buckets() -> list[int]:
 
 @define
 class _Seconds:
-    """What the responses of a route took; those that took no time are counted with the others alone."""
+    """The durations of a route's responses; those that took no time are only in `ResponseCounts`."""
 
     count: int = 0
     total: float = 0.0
@@ -48,7 +48,7 @@ class ResponseCounts(Collector):
         self._began: dict[Key, float] = {}
 
     def add(self, key: Key) -> None:
-        """Count one more."""
+        """Count a response."""
         try:
             self.counted[key] += 1
         except KeyError:
@@ -76,14 +76,14 @@ class ResponseCounts(Collector):
 
 
 class ResponseSeconds(Collector):
-    """The seconds of responses by route: all of *counts*, in no time unless `add` has others."""
+    """The durations of responses by route: those of *counts*, with 0 seconds unless `add` gave another."""
 
     def __init__(self, counts: ResponseCounts) -> None:
         self._counts = counts
         self._taken: dict[str, _Seconds] = {}
 
     def add(self, route: str, seconds: float) -> None:
-        """Note what a response took that is counted."""
+        """Record the duration of a response that was counted."""
         taken = self._taken.setdefault(exported(route), _Seconds())
         taken.count += 1
         taken.total += seconds
@@ -110,7 +110,7 @@ class ResponseSeconds(Collector):
 
 
 def _cumulated(buckets: Iterable[int], at_once: int) -> Iterator[tuple[str, float]]:
-    """Return the name of each bucket, and how many responses took no longer."""
+    """Return the name of each bucket, and the cumulative number of responses."""
     bounds = (*BOUNDS, float("inf"))
     for bound, count in zip(bounds, accumulate(buckets), strict=True):
         yield number(bound), at_once + count

@@ -34,13 +34,13 @@ from oci_registry.streams.memory import return_large_blocks
 from oci_registry.streams.steps import switch_often
 
 STORE_TIMEOUT = 2.0
-"""Seconds that the start line waits for what is to be said of the store; then it is left out."""
+"""Seconds that the start line waits for the state of the store, which is left out after that."""
 
 
 class StartError(SystemExit, Exception):
     """The daemon cannot start: the process ends with this message and without a traceback.
 
-    It is an Exception too, so that twistd tells the process that waits for a daemon to start.
+    It is also an Exception, so that twistd reports it to the process that waits for the daemon's start.
     """
 
 
@@ -85,13 +85,13 @@ class Daemon(Service):
         observe_application(parent, settings.log_level, settings.log_format, self._output)
 
     def privilegedStartService(self) -> None:
-        """Listen, but not at sockets for admins; exit with a message if that is not possible somewhere."""
+        """Listen, except at admin sockets; exit with a message if any endpoint fails."""
         self._listen(own=False)
 
     def _listen(self, *, own: bool) -> None:
         """Listen at the places that are opened as root (twistd has ``--uid``), or as the daemon's *own* user.
 
-        A socket belongs to the user who opens it, and those for admins are for the user of the daemon.
+        A socket belongs to the user who opens it, and admin sockets must belong to the daemon's user.
         """
         settings = self._settings
         places = [("--listen", each, False) for each in settings.listen]
@@ -110,7 +110,7 @@ class Daemon(Service):
         super().startService()
         settings = self._settings
         for warning in settings.warnings:
-            # Not in a field called "warning": Twisted's observers take that for a Python warning.
+            # The field is not named "warning", which Twisted's observers treat as a Python warning.
             self._log.warn("{text}", text=warning)
         _raise_file_limit()
         return_large_blocks()
@@ -151,7 +151,7 @@ class Daemon(Service):
             )
 
     async def _describe_store(self) -> str:
-        """Return where everything is stored, or why nothing is, as far as that is known in time."""
+        """Return where everything is stored, or why it is not, if that is known in time."""
         storage, parts, clock = self._settings.storage, self.parts, self._reactor
         deadline = clock.seconds() + STORE_TIMEOUT
         place = storage.description
@@ -173,12 +173,12 @@ class Daemon(Service):
 
     async def _stop(self) -> None:
         with self._further_signals(self._reactor.callFromThread, self._stop_again):
-            # Whoever reads this may send another signal at once.
+            # A reader of this line may send another signal at once.
             self._log.info("stopping")
             await self._lifecycle.stop()
         self._log.info("stopped")
         if isinstance(self._output, PipeOutput):
-            # twistd ends the process by the signal that it has got, and then nobody is asked any more.
+            # twistd ends the process with the signal that it received.
             self._output.close()
 
     def _stop_again(self) -> None:

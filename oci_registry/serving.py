@@ -39,7 +39,7 @@ _log = Logger()
 
 @frozen
 class Serving:
-    """What listens, and answers. *watch*: looks for slow clients. *workers*: None if there are none."""
+    """The sites, ports and workers. *watch*: detects slow clients. *workers*: None if there are none."""
 
     watch: ClientWatch
     site: RegistrySite
@@ -48,7 +48,7 @@ class Serving:
     workers: WorkerProcesses | None
 
     def close(self, grace: float) -> Deferred[Any]:
-        """Close all connections, those with a request under way after *grace* seconds at the latest."""
+        """Close all connections; those with a running request within *grace* seconds."""
         closing = (self.site, self.admin.local, self.admin.guarded, self.workers)
         return gatherResults([each.close(grace) for each in closing if each is not None])
 
@@ -56,7 +56,7 @@ class Serving:
 def make_site(
     common: Common, v2: V2, watch: StoreWatch, answers: ReadyAnswers | None
 ) -> tuple[RegistrySite, Callable[[], Root]]:
-    """Make the site for clients, and what makes the roots of those for admins."""
+    """Make the site for clients, and the function that makes the roots of admin sites."""
     reactor, metrics, pause = common.reactor, common.metrics, common.pause
     ready = Ready(watch.check)
     public = None if common.settings.admin_listen else metrics
@@ -99,7 +99,7 @@ def _make_workers(
 ) -> WorkerProcesses | None:
     """Make the worker processes; None if there are none.
 
-    *sent* is called with the target of an answer, and how often workers have sent it.
+    *sent* is called with the target of an answer, and the number of times that workers have sent it.
     """
     settings, metrics, reactor = common.settings, common.metrics, common.reactor
     if settings.workers == 1:
@@ -143,7 +143,7 @@ def make_serving(
 
 
 def socket_steps(common: Common, admin: Admin) -> list[Step]:
-    """Return how the socket of the admin API in the directory of the store comes and goes."""
+    """Return the steps that open and close the admin socket in the directory of the store."""
     settings = common.settings
     storage = settings.storage
     if not common.makers.store_socket:

@@ -22,13 +22,13 @@ from oci_registry.spec.units import in_bytes
 from oci_registry.spec.urls import authority
 
 MOST_NAMED = 4
-"""The most registries that are named one by one; of more only the first two are."""
+"""The maximum number of registries that are all named; if there are more, only the first two are."""
 
 
 @implementer(IStreamServerEndpoint)
 @define(eq=False)
 class KnownEndpoint:
-    """An endpoint that knows where it listens, which its description may leave open (port 0)."""
+    """An endpoint that knows its actual address, which its description may leave open (port 0)."""
 
     description: str
     _endpoint: IStreamServerEndpoint
@@ -44,7 +44,7 @@ class KnownEndpoint:
 
     @property
     def port(self) -> IListeningPort | None:
-        """The port, None before it listens."""
+        """The port number; None before it listens."""
         return self._port
 
     @property
@@ -58,7 +58,7 @@ class KnownEndpoint:
             return f"unix:{name.decode('utf-8', 'replace')}".replace("\0", "@")
         if not isinstance(address, IPv4Address | IPv6Address):
             return self.description
-        # Without it nothing has TLS, and it is not to be imported just for that.
+        # If it is not imported, nothing uses TLS, and it should not be imported just for this check.
         tls = sys.modules.get("twisted.protocols.tls")
         wrapped = tls is not None and isinstance(
             getattr(self._port, "factory", None), tls.TLSMemoryBIOFactory

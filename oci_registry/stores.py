@@ -1,4 +1,4 @@
-"""The stores of all content, and what bounds them: the account, the limit, the sweep."""
+"""Makes the stores of all content, with the account, the limit and the sweep."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from oci_registry.streams.threads import Lanes
 
 
 class Preparation:
-    """Prepares the store; if it is broken, pulls go on uncached.
+    """Prepares the store; if it is broken, pulls continue uncached.
 
     *done* fires with the reason why it cannot be used, None if it can.
     """
@@ -79,9 +79,9 @@ class Preparation:
 class Store:
     """The stores of all content, their driver, and its threads.
 
-    *medium* is the driver itself, *driver* what the stores use. *pinned*: knows what is pinned.
+    *medium* is the driver itself, *driver* the wrapper that the stores use. *pinned*: the pinned images.
     *account*: None for a bucket without a limit. *holder*: None for a directory, and without a limit.
-    *asked*: for a bucket only, what questions about it are put to while this daemon does not keep its limit.
+    *asked*: for a bucket only, the account that answers questions while this daemon does not keep its limit.
     """
 
     medium: IDriver
@@ -103,14 +103,14 @@ class Store:
 
 
 SHARED_COMPARISON = 900.0
-"""Seconds between two comparisons of an account with a bucket, to which others write too."""
+"""Seconds between two comparisons of an account with a bucket, which others write to."""
 SHARED_PAUSE = 0.02
 """Seconds after each step of a comparison with a bucket."""
 
 
 @frozen
 class _SharedAccounts:
-    """Makes accounts of a bucket: memos in the directory of the spool, which the driver makes."""
+    """Makes accounts of a bucket: files in the directory of the spool, which the driver creates."""
 
     common: Common
     settings: S3Settings
@@ -166,9 +166,9 @@ def make_store(common: Common, reader: ManifestReader) -> Store:
             holder = Holder(account, claim, reactor, makers.limit_times.claim)
         index = accounts.make("index", StoredTotals(), None)
         observed, asked = ObservedDriver(medium, index), OnDemand(index, reactor)
-    # Not for a driver that a test has put in its place.
+    # Not for a driver that a test has substituted.
     elif isinstance(medium, FilesystemDriver):
-        # Only a limit makes room on a full disk.
+        # Only with a limit, images are evicted when the disk is full.
         limited = settings.max_size is not None or settings.min_free is not None
         database = Database(
             str(medium.path(FILE)), medium, reactor.seconds(), RESERVE if limited else 0
@@ -215,9 +215,10 @@ def make_store(common: Common, reader: ManifestReader) -> Store:
 
 
 def make_limit(common: Common, store: Store, busy: Callable[[Digest], bool]) -> StoreLimit | None:
-    """Make what keeps the store below its limits; None without an account. *busy*: as for `Evictor`.
+    """Make the object that keeps the store below its limits; None without an account. *busy*: as for
+    `Evictor`.
 
-    Also if there is no limit yet: an upstream may get one with a reload.
+    It is made even if there is no limit yet: an upstream may get one with a reload.
     """
     if store.account is None:
         return None
@@ -252,7 +253,7 @@ def make_sweep(common: Common, store: Store, transfers: Transfers) -> Sweep:
     make = Sweep if store.account is None else partial(AccountSweep, store.account)
 
     def begin(oldest: float) -> Deferred[bool]:
-        # Whoever limits a bucket also sweeps it.
+        # The replica that limits a bucket also sweeps it.
         if store.holder is not None and not store.holder.is_held:
             return succeed(False)
         return store.driver.begin_sweep(oldest)
@@ -274,7 +275,7 @@ def make_sweep(common: Common, store: Store, transfers: Transfers) -> Sweep:
 
 
 def account_steps(store: Store) -> list[Step]:
-    """Return how the account, or its holder, starts, once the store is prepared, and stops."""
+    """Return the steps of the account, or of its holder, which starts once the store is prepared."""
     part, asked = store.holder or store.account, store.asked
     steps = [] if asked is None else [Step("index", stop=asked.stop)]
     if part is None:

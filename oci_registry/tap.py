@@ -1,4 +1,4 @@
-"""The command line. Only here does anything touch the reactor."""
+"""The command line. Only this module imports the reactor."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _WORD = re.compile(r"[A-Za-z0-9]{1,20}")
 
 
 class Options(CommandOptions):
-    """The options of the daemon; `settings` holds the outcome once it is parsed."""
+    """The options of the daemon; `settings` has the result after parsing."""
 
     groups = (
         Group(
@@ -245,7 +245,7 @@ class Options(CommandOptions):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line; `UsageError` says what is wrong, without any secret."""
-        # Of the process and not of this parser: what is parsed may be a part of it only.
+        # Those of the process: the parser may get only a part of the command line.
         hide_secrets(sys.orig_argv)
         try:
             super().parseOptions(options)
@@ -258,7 +258,7 @@ class Options(CommandOptions):
     def _unknown_storage(self, word: str) -> str:
         hint = suggestion(word, STORAGES)
         values = [self["upstream-credentials"], self["upstream-credentials-file"]]
-        # What stands there may be JSON that the shell tore into pieces, password and all.
+        # The argument may be a part of JSON that the shell has split, with a password in it.
         torn = any("{" in str(value) for value in values) or values[0] is not None
         if hint and not torn and _WORD.fullmatch(word):
             return f"unknown storage {word!r}: {hint}"
@@ -277,7 +277,7 @@ class Options(CommandOptions):
 
     @property
     def log_place(self) -> LogPlace:
-        """Where to log, as twistd was told to, and as it would if it was told nothing."""
+        """Where to log, according to twistd's options and defaults."""
         parent: Any = getattr(self, "parent", None)
         if parent is None:
             return STANDARD_OUTPUT
@@ -294,11 +294,11 @@ class Options(CommandOptions):
         return self._environ.get("NOTIFY_SOCKET")
 
     def postOptions(self) -> None:
-        """Check everything; UsageError with all problems, a line each."""
+        """Check everything; raise UsageError with one line for each problem."""
         places = [*self["listen"], *self["admin-listen"]]
         places += [self._environ.get(name, "") for name in ("LISTEN", "ADMIN_LISTEN")]
         with without_tls() if all_plain(places) else nullcontext():
-            # What is imported after this takes it as it is.
+            # Modules that are imported after this use it unchanged.
             from twisted.internet import endpoints, reactor  # noqa: F401, PLC0415
         self._load()
 
@@ -315,7 +315,7 @@ class Options(CommandOptions):
             kind = UpstreamFileError if in_file else UsageError
             raise kind("\n".join(error.problems)) from None
         finally:
-            # They are in the settings now, and nobody shall find them here.
+            # They are in the settings now, and must not remain here.
             self.forget()
             if storage is not None:
                 storage[1].forget()
@@ -376,7 +376,7 @@ def makeService(options: Options) -> IService:
     with collecting_seldom(), executing_later():
         from oci_registry.service import make_service  # noqa: PLC0415 - not needed for --help
 
-    # That is after everything has been started.
+    # This runs after everything has been started.
     reactor.callWhenRunning(keep_for_good)
     return make_service(
         reactor,

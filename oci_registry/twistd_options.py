@@ -1,4 +1,4 @@
-"""twistd's options for a process that is nothing but our daemon."""
+"""twistd's options for a process that runs only our daemon."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from twisted.python.reflect import namedAny
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
-# By its name, as twistd finds it.
+# Loaded by its name, as twistd does.
 _COMMAND: Any = namedAny("twisted.plugins.oci_registry_plugin.oci_registry")
 
 
@@ -22,6 +22,6 @@ class OwnOptions(ServerOptions):
     def subCommands(self) -> Iterator[tuple[str, None, Callable[[], Any], str]]:
         """Our command, as twistd knows it."""
         name = _COMMAND.tapname
-        # From here twistd takes what makes the service.
+        # twistd reads the maker of the service from here.
         self.loadedPlugins = {name: _COMMAND}
         yield name, None, _COMMAND.options, _COMMAND.description

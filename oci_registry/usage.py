@@ -17,15 +17,15 @@ _NARROWEST = 40
 
 
 class UpstreamFileError(UsageError):
-    """Only the content of the upstream file is wrong, which no help on options is about."""
+    """Only the content of the upstream file is invalid, so help on options would not help."""
 
 
 @frozen
 class Option:
-    """An option: its flag, the name of its value, its text and the letter that stands for it.
+    """An option: its flag, the name of its value, its text and its letter.
 
-    Without the name of a value it is a switch. Without a text there is a method for it, whose docstring
-    is its text.
+    Without the name of a value, it is a switch. Without a text, it has a method, whose docstring is the
+    text.
     """
 
     flag: str
@@ -59,7 +59,7 @@ def width() -> int:
 
 
 def wrap(text: str, columns: int) -> str:
-    """Return a paragraph, ended."""
+    """Return a wrapped paragraph with a line end."""
     return textwrap.fill(text, columns) + "\n"
 
 
@@ -99,5 +99,5 @@ def option_groups(options: Options, groups: Sequence[Group], columns: int) -> st
 
 
 def _lowered(text: str) -> str:
-    """Return a docstring as what follows a flag: without a capital, unless the word is all capitals."""
+    """Return a docstring as the text after a flag: without a capital, unless the word is in capitals."""
     return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -9,7 +9,7 @@ from prometheus_client.registry import CollectorRegistry
 
 
 class WorkerUsage:
-    """What workers use, by the number of each."""
+    """The CPU time and memory of workers, by their numbers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._cpu = Counter(
@@ -26,12 +26,12 @@ class WorkerUsage:
         )
 
     def used(self, number: int, cpu: float, memory: int | None) -> None:
-        """A worker has used further seconds of *cpu*, and has so many bytes of *memory*; None: as before."""
+        """Add further seconds of *cpu* of a worker, and set its *memory* in bytes; None: as before."""
         self._cpu.labels(str(number)).inc(cpu)
         if memory is not None:
             self._memory.labels(str(number)).set(memory)
 
     def gone(self, number: int) -> None:
-        """A worker has ended; what its successor uses is added to what it has used."""
+        """Take note that a worker has ended; its CPU time and that of its successor are added up."""
         with suppress(KeyError):
             self._memory.remove(str(number))

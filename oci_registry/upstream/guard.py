@@ -161,6 +161,8 @@ class _Resolution:
 
 @implementer(IHostnameResolver)
 class _GuardedResolver:
+    """A resolver that returns public addresses only, a few look-ups at a time."""
+
     def __init__(self, resolver: IHostnameResolver, lookups: Lookups) -> None:
         self._resolver = resolver
         self._lookups = lookups
@@ -233,6 +235,8 @@ class GuardedReactor(_ResolvingReactor):
 @implementer(IHostnameResolver)
 @frozen
 class _NamedResolver:
+    """A resolver that resolves *name*, whatever name is given."""
+
     resolver: IHostnameResolver
     name: str
 

@@ -12,6 +12,8 @@ from oci_registry.upstream.requests import ApiRequest
 
 @frozen
 class _Entry:
+    """A negative response, and the time in seconds until which it is used."""
+
     error: RegistryError
     until: float
 

@@ -60,6 +60,8 @@ class PiecesTransport(BufferingTLSTransport):
 
 
 class _Factory(TLSMemoryBIOFactory):
+    """Makes `PiecesTransport` objects."""
+
     protocol = PiecesTransport
 
 

@@ -241,6 +241,8 @@ class BoundedProtocol(HTTP11ClientProtocol):
 
 
 class _Factory(_HTTP11ClientFactory):
+    """Makes `BoundedProtocol` objects for the pool."""
+
     noisy = False
 
     def buildProtocol(self, addr: IAddress | None) -> BoundedProtocol:
