@@ -14,6 +14,8 @@ class PrefixProxy:
 
     def __init__(self, prefix: str, port: int) -> None:
         class Handler(BaseHTTPRequestHandler):
+            """Passes requests below the prefix on to the daemon."""
+
             protocol_version = "HTTP/1.1"
 
             def handle_any(self) -> None:

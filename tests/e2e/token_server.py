@@ -23,6 +23,8 @@ def _encode(data: bytes) -> bytes:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """Answers requests for tokens."""
+
     key: object
     certificate: bytes
 

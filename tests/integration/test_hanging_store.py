@@ -209,6 +209,8 @@ class Ending(ProcessTestCase):
 
 
 class _Hanging(DaemonProcess):
+    """A daemon that is started by a script which makes its store hang."""
+
     def __init__(self, reactor: Any, script: Path, root: Path, config: Path) -> None:
         command = [sys.executable, str(script), os.path.abspath(root), "--listen", "127.0.0.1:0"]
         command += ["--upstream-config-file", str(config), "--shutdown-grace", "1s"]

@@ -16,6 +16,8 @@ NOBODY = "127.0.0.1:1"
 
 
 class _Listener(DatagramProtocol):
+    """Collects the messages to the service manager."""
+
     def __init__(self) -> None:
         self.heard: list[str] = []
 

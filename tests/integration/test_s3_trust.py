@@ -24,6 +24,8 @@ class Trust(BucketTestCase):
         hashed: list[Digest] = []
 
         class Counting(Verifier):
+            """A verifier that records which blobs are hashed."""
+
             def __init__(self, expected: Digest) -> None:
                 hashed.append(expected)
                 super().__init__(expected)

@@ -32,6 +32,8 @@ class TakingOver(MirrorTestCase):
         hashed = []
 
         class Counting(Verifier):
+            """A verifier that records which blobs are hashed."""
+
             def __init__(self, expected: Digest) -> None:
                 hashed.append(expected)
                 super().__init__(expected)

@@ -28,6 +28,8 @@ MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": 
 
 
 class _Listening(Protocol):
+    """Answers one request with a manifest."""
+
     def dataReceived(self, data: bytes) -> None:
         self.factory.heard += data
         if self.factory.heard.endswith(b"\r\n\r\n"):

@@ -30,6 +30,8 @@ class Ended:
 
 
 class _Command(ProcessProtocol):
+    """Collects the output of a command, and fires when it has ended."""
+
     def __init__(self) -> None:
         self.ended: Deferred[Ended] = Deferred()
         self._output = bytearray()

@@ -55,6 +55,8 @@ class Element:
 
 
 class _Reader(HTMLParser):
+    """Builds a tree of elements from HTML."""
+
     def __init__(self) -> None:
         super().__init__()
         self.open = [Element("", {})]

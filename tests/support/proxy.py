@@ -136,6 +136,8 @@ class _Channel(_Leg):
 
 
 class _Channels(ProtocolFactory):
+    """Makes the protocol of each connection to the proxy."""
+
     noisy = False
 
     def __init__(self, proxy: ConnectProxy) -> None:

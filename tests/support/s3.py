@@ -114,6 +114,8 @@ def bucket(settings: S3Settings) -> Bucket:
 
 
 class _Raw(BytesIO):
+    """A body of a response as botocore reads it."""
+
     def stream(self, *args: object, **named: object) -> Iterator[bytes]:
         """Yield everything."""
         yield self.read()

@@ -147,6 +147,8 @@ class _Channel(Channel):
 
 @frozen
 class _Rule:
+    """What to do with requests of a kind whose key matches."""
+
     kind: str
     key: re.Pattern[str]
     script: Script

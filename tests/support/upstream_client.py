@@ -200,6 +200,8 @@ class ClientTestCase(TestCase):
 
 
 class _Blurting(Protocol):
+    """Sends fixed bytes at the first request, and closes the connection."""
+
     def __init__(self, words: bytes) -> None:
         self._words = words
 

@@ -102,6 +102,8 @@ class Starting(ServiceTestCase):
         test = self
 
         class Manager(ServiceManager):
+            """Records each notification, with the ports and the last event at that time."""
+
             def _send_state(self, state: str) -> None:
                 told.append((state, len(test.reactor.tcpServers), test.events[-1].split()[1]))
 

@@ -219,6 +219,8 @@ class First(FiguresTestCase):
         images = {Rank.SIZE: ("a", "b", "c"), Rank.PULLS: ("c",)}
 
         class Ranked(FakeRanking):
+            """A ranking with fixed images."""
+
             async def first(self) -> FirstImages:
                 return FirstImages(5.0, cast(Any, images), True)
 

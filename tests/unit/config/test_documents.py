@@ -13,6 +13,8 @@ from .support import SECRET, ConfigTestCase
 
 
 class _Case(ConfigTestCase):
+    """Reads documents from text."""
+
     def read(self, text: str | bytes) -> list[Entry]:
         data = text.encode() if isinstance(text, str) else text
         return read_entries(data, "f.yaml", self.findings)

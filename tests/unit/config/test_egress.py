@@ -13,6 +13,8 @@ TWO = ProxySettings("two", 443, tls=True)
 
 
 class _Case(ConfigTestCase):
+    """Loads egress settings from flags and variables."""
+
     def load(
         self, *, flag: bool = False, allow_dynamic: bool = True, **environ: str
     ) -> EgressSettings:

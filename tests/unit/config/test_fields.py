@@ -18,6 +18,8 @@ def _upper(text: str) -> str:
 
 
 class _Case(ConfigTestCase):
+    """Reads the fields of a mapping from one line."""
+
     def fields(self, line: str) -> Fields:
         """The fields of a mapping that is written in one line."""
         self.findings.problems.clear()

@@ -16,6 +16,8 @@ from .support import SECRET, ConfigTestCase, pem
 
 
 class _Case(ConfigTestCase):
+    """Loads upstream files from text."""
+
     def load(self, text: str, mode: int = 0o600) -> tuple[UpstreamSettings, ...]:
         self.path = self.write("upstreams.yaml", text, mode)
         return load_upstreams(self.path, self.findings)

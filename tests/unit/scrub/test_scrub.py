@@ -31,6 +31,8 @@ class Scrubs(ScrubTestCase):
         test = self
 
         class Slow(Pass):
+            """A pass that waits before it runs."""
+
             async def run(self, pace: Any) -> Progress:
                 test.pace = pace
                 test.waiting.append(Deferred())

@@ -184,6 +184,8 @@ class SenderTests(SynchronousTestCase):
         source = FakeSource()
 
         class Gone(FakeConsumer):
+            """A consumer whose client has left."""
+
             def registerProducer(self, producer: Any, streaming: bool) -> None:
                 producer.stopProducing()
 

@@ -278,6 +278,8 @@ class Budget(PiecesTestCase):
         gone: list[str] = []
 
         class Watched(bytes):
+            """Bytes that record when they are freed."""
+
             def __del__(self) -> None:
                 gone.append("gone")
 
