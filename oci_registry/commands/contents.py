@@ -60,12 +60,12 @@ Wanted = Callable[[Child], bool]
 
 
 def every(_: Child) -> bool:
-    """Return all manifests of an index."""
+    """Select every manifest of an index."""
     return True
 
 
 def chosen(platforms: tuple[Platform, ...]) -> Wanted:
-    """Return the manifests of some platforms, and nested indexes."""
+    """Return a function that selects the manifests of some platforms, and nested indexes."""
 
     def wants(child: Child) -> bool:
         if child.platform is None:
