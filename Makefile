@@ -4,7 +4,7 @@ PYTHON ?= python3
 # What "make run" listens on and where it keeps its objects; ARGS are further options.
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= ./cache
-# What "make test" runs: any names trial understands; the longest tests first, lest one of them is the
+# What "make test" runs: any names trial understands; the longest tests first, so that none of them is the
 # last to end. JOBS of them run at a time, one more than there are processors, since many wait now and
 # then; ARGS are for trial.
 TESTS ?= tests.bounds tests.integration tests.contract tests.unit
@@ -26,7 +26,7 @@ help:
 	@echo "make test     all tests but those below, $(JOBS) at a time; TESTS=\"tests.unit.web\""
 	@echo "make fuzz     generated tests with other and more examples; TESTS, ARGS, SEED=1 to repeat"
 	@echo "make lint     ruff, the rules for imports between packages, news fragments"
-	@echo "make format   what ruff can mend of that"
+	@echo "make format   fix what ruff can fix"
 	@echo "make types    mypy, strictly"
 	@echo "make docs     the documentation as a site in build/docs; links lead somewhere, commands work"
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
@@ -34,9 +34,9 @@ help:
 	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10 --cap 0.1\""
 	@echo "make bench    what hits and misses cost, beside nginx and distribution; ARGS=--quick"
 	@echo "make bench-compare  two results or two source trees; OLD=a.json NEW=b.json"
-	@echo "make chart    the chart for Kubernetes; needs Go, of which it builds helm and kubeconform"
+	@echo "make chart    the chart for Kubernetes; needs Go, to build helm and kubeconform"
 	@echo "make image-root  what the Dockerfile makes, without an engine, and the daemon in it; needs root"
-	@echo "make lock     write down the versions of what the image is made of, as they are today"
+	@echo "make lock     record the current versions of the packages in the image"
 	@echo "make clean    remove what the above left, but not $(ROOT)"
 
 run: $(VENV)/.installed
