@@ -5,29 +5,44 @@ from __future__ import annotations
 import gc
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from threading import RLock
-from types import ModuleType
-from typing import Any
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    # The import system asks for the methods only, and importlib.abc imports much.
+    Loader = MetaPathFinder = object
 
 LATER = frozenset(
     (
-        "asyncio.sslproto",
+        "asyncio",
         "bz2",
+        "calendar",
         "decimal",
         "difflib",
+        "email.message",
+        "hashlib",
+        "hmac",
+        "html",
+        "http",
         "http.cookiejar",
+        "locale",
         "lzma",
         "pdb",
         "prometheus_client",
         "sqlite3",
         "ssl",
+        "twisted.python.zippath",
+        "twisted.spread.pb",
         "twisted.web.util",
+        "zipfile",
     )
 )
 """Modules that what we import imports, and that a daemon does not need at first, or never."""
@@ -65,6 +80,47 @@ def without_tls() -> Iterator[None]:
         del modules[_TLS]
 
 
+def _elsewhere(part: str) -> Callable[[str, str], object]:
+    """Return what finds a name in a *part* of the package, which is then not executed for it."""
+    return lambda package, name: getattr(import_module(f"{package}.{part}"), name)
+
+
+def _called(module: str, name: str) -> object:
+    """Return a function that calls the one of that name in the module, whose turn comes then."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    return call
+
+
+def _empty_base(_: str, name: str) -> object:
+    """Return a class without anything, in place of a base class whose methods nobody calls."""
+    return type(name, (), {})
+
+
+NAMES: Mapping[str, Mapping[str, Callable[[str, str], object]]] = MappingProxyType(
+    {
+        # For annotations alone, except the last.
+        "asyncio": {
+            "AbstractEventLoop": _called,
+            "Future": _called,
+            "iscoroutine": _elsewhere("coroutines"),
+        },
+        "email.message": {"EmailMessage": _called, "Message": _called},
+        "hashlib": {"md5": _called, "sha1": _called},
+        "html": {"escape": _called},
+        "twisted.python.zippath": {"ZipArchive": _called},
+        # A request of Twisted could be copied to another process with it.
+        "twisted.spread.pb": {"Copyable": _empty_base, "ViewPoint": _called},
+    }
+)
+"""What Twisted takes of such modules by name while it is imported, and who provides that instead.
+
+It does nothing with them but call them later, or inherit what it does not use.
+"""
+
+
 class _Later(ModuleType):
     """A module that is executed when it is first asked for something that it does not have."""
 
@@ -72,6 +128,9 @@ class _Later(ModuleType):
         if name.startswith("__") and name not in ("__all__", "__version__"):
             # What the import system asks of every module.
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        provide = NAMES.get(self.__name__, {}).get(name)
+        if provide is not None and any(isinstance(each, _LaterFinder) for each in sys.meta_path):
+            return provide(self.__name__, name)
         if hasattr(self, "__path__") and find_spec(f"{self.__name__}.{name}") is not None:
             # A package need not be executed for one of its modules.
             return import_module(f"{self.__name__}.{name}")
