@@ -39,6 +39,7 @@ LATER = frozenset(
         "prometheus_client",
         "sqlite3",
         "ssl",
+        "tempfile",
         "twisted.python.zippath",
         "twisted.spread.pb",
         "twisted.web.util",
@@ -80,13 +81,13 @@ def without_tls() -> Iterator[None]:
         del modules[_TLS]
 
 
-def _elsewhere(part: str) -> Callable[[str, str], object]:
+def elsewhere(part: str) -> Callable[[str, str], object]:
     """Return what finds a name in a *part* of the package, which is then not executed for it."""
     return lambda package, name: getattr(import_module(f"{package}.{part}"), name)
 
 
-def _called(module: str, name: str) -> object:
-    """Return a function that calls the one of that name in the module, whose turn comes then."""
+def called(module: str, name: str) -> object:
+    """Return a function that calls what has that name in the module, which is executed then."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return getattr(import_module(module), name)(*args, **kwargs)
@@ -94,25 +95,28 @@ def _called(module: str, name: str) -> object:
     return call
 
 
-def _empty_base(_: str, name: str) -> object:
+def empty_base(_: str, name: str) -> object:
     """Return a class without anything, in place of a base class whose methods nobody calls."""
     return type(name, (), {})
 
 
-NAMES: Mapping[str, Mapping[str, Callable[[str, str], object]]] = MappingProxyType(
+Provided = Mapping[str, Mapping[str, Callable[[str, str], object]]]
+"""Of modules, names and what provides them: a function of the module and the name."""
+
+NAMES: Provided = MappingProxyType(
     {
         # For annotations alone, except the last.
         "asyncio": {
-            "AbstractEventLoop": _called,
-            "Future": _called,
-            "iscoroutine": _elsewhere("coroutines"),
+            "AbstractEventLoop": called,
+            "Future": called,
+            "iscoroutine": elsewhere("coroutines"),
         },
-        "email.message": {"EmailMessage": _called, "Message": _called},
-        "hashlib": {"md5": _called, "sha1": _called},
-        "html": {"escape": _called},
-        "twisted.python.zippath": {"ZipArchive": _called},
+        "email.message": {"EmailMessage": called, "Message": called},
+        "hashlib": {"md5": called, "sha1": called},
+        "html": {"escape": called},
+        "twisted.python.zippath": {"ZipArchive": called},
         # A request of Twisted could be copied to another process with it.
-        "twisted.spread.pb": {"Copyable": _empty_base, "ViewPoint": _called},
+        "twisted.spread.pb": {"Copyable": empty_base, "ViewPoint": called},
     }
 )
 """What Twisted takes of such modules by name while it is imported, and who provides that instead.
@@ -128,9 +132,11 @@ class _Later(ModuleType):
         if name.startswith("__") and name not in ("__all__", "__version__"):
             # What the import system asks of every module.
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        provide = NAMES.get(self.__name__, {}).get(name)
-        if provide is not None and any(isinstance(each, _LaterFinder) for each in sys.meta_path):
-            return provide(self.__name__, name)
+        for finder in sys.meta_path:
+            if isinstance(finder, _LaterFinder):
+                provide = finder.provided.get(self.__name__, {}).get(name)
+                if provide is not None:
+                    return provide(self.__name__, name)
         if hasattr(self, "__path__") and find_spec(f"{self.__name__}.{name}") is not None:
             # A package need not be executed for one of its modules.
             return import_module(f"{self.__name__}.{name}")
@@ -171,8 +177,9 @@ class _LaterLoader(Loader):
 class _LaterFinder(MetaPathFinder):
     """Finds the modules that are executed later."""
 
-    def __init__(self, names: Set[str]) -> None:
+    def __init__(self, names: Set[str], provided: Provided) -> None:
         self._names = names
+        self.provided = provided
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -191,12 +198,13 @@ class _LaterFinder(MetaPathFinder):
 
 
 @contextmanager
-def executing_later(names: Set[str] = LATER) -> Iterator[None]:
+def executing_later(names: Set[str] = LATER, provided: Provided = NAMES) -> Iterator[None]:
     """Leave the execution of some modules that are imported meanwhile until something is used of them.
 
     That is when ``module.name`` is evaluated, or ``from module import name`` is executed, at any time.
+    Names that are *provided* are not a use meanwhile.
     """
-    finder = _LaterFinder(names)
+    finder = _LaterFinder(names, provided)
     sys.meta_path.insert(0, finder)
     try:
         yield

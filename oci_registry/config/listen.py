@@ -168,9 +168,7 @@ def explain(error: Exception) -> str:
 
 def _kinds() -> frozenset[str]:
     """Return the kinds that plugins of Twisted add."""
-    return frozenset(
-        str(parser.prefix) for parser in getPlugins(IStreamServerEndpointStringParser)
-    )
+    return frozenset(str(parser.prefix) for parser in getPlugins(IStreamServerEndpointStringParser))
 
 
 def _port(text: str) -> int:
