@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -210,6 +211,30 @@ def executing_later(names: Set[str] = LATER, provided: Provided = NAMES) -> Iter
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+class _WithoutGenerated(dict[str, Any]):
+    """A cache of `linecache` that keeps nothing of what attrs generates."""
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return what attrs wants to add, as if it was there."""
+        if key.startswith("<attrs generated"):
+            return default
+        return super().setdefault(key, default)
+
+
+@contextmanager
+def without_generated_sources() -> Iterator[None]:
+    """Do not keep the source of the methods that attrs generates meanwhile.
+
+    attrs keeps it for tracebacks, in which these lines are then empty. It is nearly a MiB.
+    """
+    before = linecache.cache
+    linecache.cache = _WithoutGenerated(before)
+    try:
+        yield
+    finally:
+        linecache.cache = before
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import attr
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.lean_imports import (
@@ -22,6 +24,7 @@ from oci_registry.lean_imports import (
     elsewhere,
     empty_base,
     executing_later,
+    without_generated_sources,
     without_tls,
 )
 
@@ -359,3 +362,17 @@ class Blocked(SynchronousTestCase):
         with collecting_seldom():
             self.assertGreater(gc.get_threshold(), before)
         self.assertEqual(before, gc.get_threshold())
+
+    def test_sources(self) -> None:
+        """The source of what attrs generates is kept before and afterwards, and not meanwhile."""
+
+        def kept(name: str) -> int:
+            attr.make_class(name, ["a"])(1)
+            return sum(name.startswith("<attrs generated") for name in linecache.cache)
+
+        first = kept("MadeBefore")
+        with without_generated_sources():
+            linecache.cache["x"] = (0, None, [], "x")
+            self.assertEqual(first, kept("MadeMeanwhile"))
+        self.assertGreater(kept("MadeAfterwards"), first)
+        self.assertNotIn("x", linecache.cache)
