@@ -13,7 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from oci_registry.commands import COMMANDS
-from oci_registry.lean_imports import collecting_seldom, executing_later
+from oci_registry.lean_imports import (
+    collecting_seldom,
+    executing_later,
+    without_generated_sources,
+)
 
 NAME = "oci-registry"
 
@@ -39,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> None:
         )
     # usage.Options names the program after argv[0], which is __main__.py after "python -m".
     sys.argv[0] = NAME
-    with collecting_seldom(), executing_later():
+    with collecting_seldom(), executing_later(), without_generated_sources():
         from twisted.scripts import twistd  # noqa: PLC0415 - while garbage is seldom collected
 
         config = _parse(arguments)

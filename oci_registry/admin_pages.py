@@ -56,7 +56,7 @@ def make_pages(
     streams: EventStreams,
     in_thread: RunInThread,
 ) -> MakePages:
-    """Return a function that makes the pages behind a gate. *in_thread* runs imports."""
+    """Return a function that makes the pages behind a gate. *in_thread* runs imports, and encodes answers."""
     settings, table, events = common.settings, pull.table, common.events
 
     def parse(text: str) -> ImageName:
@@ -93,7 +93,7 @@ def make_pages(
             *warm_routes(WarmHandlers(pull.warmer, parse, events)),
         ]
     )
-    parts = ApiParts(watch, common.reactor, common.metrics, run=store.lanes.housekeeping)
+    parts = ApiParts(watch, common.reactor, common.metrics, run=in_thread)
 
     def begin() -> MakePages:
         made: MakePages = import_module(_STATUS_PAGE).make_status_pages(

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from threading import RLock
-from types import ModuleType
-from typing import Any
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    # The import system asks for the methods only, and importlib.abc imports much.
+    Loader = MetaPathFinder = object
 
 LATER = frozenset(
     (
-        "asyncio.sslproto",
+        "asyncio",
         "bz2",
+        "calendar",
         "decimal",
         "difflib",
+        "email.message",
+        "hashlib",
+        "hmac",
+        "html",
+        "http",
         "http.cookiejar",
+        "locale",
         "lzma",
         "pdb",
         "prometheus_client",
         "sqlite3",
         "ssl",
+        "tempfile",
+        "twisted.python.zippath",
+        "twisted.spread.pb",
         "twisted.web.util",
+        "zipfile",
     )
 )
 """Modules that our imports import, but that a daemon does not need at first, or never."""
@@ -65,6 +82,50 @@ def without_tls() -> Iterator[None]:
         del modules[_TLS]
 
 
+def elsewhere(part: str) -> Callable[[str, str], object]:
+    """Return what finds a name in a *part* of the package, which is then not executed for it."""
+    return lambda package, name: getattr(import_module(f"{package}.{part}"), name)
+
+
+def called(module: str, name: str) -> object:
+    """Return a function that calls what has that name in the module, which is executed then."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    return call
+
+
+def empty_base(_: str, name: str) -> object:
+    """Return a class without anything, in place of a base class whose methods nobody calls."""
+    return type(name, (), {})
+
+
+Provided = Mapping[str, Mapping[str, Callable[[str, str], object]]]
+"""For names of modules, the function that makes a replacement; it takes the module and the name."""
+
+NAMES: Provided = MappingProxyType(
+    {
+        # For annotations alone, except the last.
+        "asyncio": {
+            "AbstractEventLoop": called,
+            "Future": called,
+            "iscoroutine": elsewhere("coroutines"),
+        },
+        "email.message": {"EmailMessage": called, "Message": called},
+        "hashlib": {"md5": called, "sha1": called},
+        "html": {"escape": called},
+        "twisted.python.zippath": {"ZipArchive": called},
+        # A request of Twisted could be copied to another process with it.
+        "twisted.spread.pb": {"Copyable": empty_base, "ViewPoint": called},
+    }
+)
+"""Names that Twisted imports from such modules, and their replacements while it is imported.
+
+Twisted only calls them later, or inherits from them without using what it inherits.
+"""
+
+
 class _Later(ModuleType):
     """A module that is executed at the first access to an attribute that it does not have."""
 
@@ -72,6 +133,11 @@ class _Later(ModuleType):
         if name.startswith("__") and name not in ("__all__", "__version__"):
             # Attributes that the import system reads of every module.
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        for finder in sys.meta_path:
+            if isinstance(finder, _LaterFinder):
+                provide = finder.provided.get(self.__name__, {}).get(name)
+                if provide is not None:
+                    return provide(self.__name__, name)
         if hasattr(self, "__path__") and find_spec(f"{self.__name__}.{name}") is not None:
             # The import of a submodule need not execute its package.
             return import_module(f"{self.__name__}.{name}")
@@ -112,8 +178,9 @@ class _LaterLoader(Loader):
 class _LaterFinder(MetaPathFinder):
     """Finds the modules that are executed later."""
 
-    def __init__(self, names: Set[str]) -> None:
+    def __init__(self, names: Set[str], provided: Provided) -> None:
         self._names = names
+        self.provided = provided
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -132,17 +199,42 @@ class _LaterFinder(MetaPathFinder):
 
 
 @contextmanager
-def executing_later(names: Set[str] = LATER) -> Iterator[None]:
+def executing_later(names: Set[str] = LATER, provided: Provided = NAMES) -> Iterator[None]:
     """Defer the execution of some modules that are imported in this context until they are first used.
 
     That is when ``module.name`` is evaluated, or ``from module import name`` is executed, at any time.
+    In this context, an import of a name in *provided* does not execute the module.
     """
-    finder = _LaterFinder(names)
+    finder = _LaterFinder(names, provided)
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+class _WithoutGenerated(dict[str, Any]):
+    """A cache of `linecache` that keeps nothing of what attrs generates."""
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return what attrs wants to add, as if it was there."""
+        if key.startswith("<attrs generated"):
+            return default
+        return super().setdefault(key, default)
+
+
+@contextmanager
+def without_generated_sources() -> Iterator[None]:
+    """Do not keep the source of the methods that attrs generates meanwhile.
+
+    attrs keeps it for tracebacks, in which these lines are then empty. It is nearly a MiB.
+    """
+    before = linecache.cache
+    linecache.cache = _WithoutGenerated(before)
+    try:
+        yield
+    finally:
+        linecache.cache = before
 
 
 @contextmanager

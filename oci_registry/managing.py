@@ -201,7 +201,10 @@ def make_admin_sites(
     make_root: Callable[[], Root],
     in_thread: RunInThread,
 ) -> Admin:
-    """Make the admin sites. *make_root* makes the other pages of each; *in_thread* runs imports."""
+    """Make the admin sites.
+
+    *make_root* makes the other pages of each; *in_thread* runs imports, and encodes answers.
+    """
     streams = EventStreams(common.events, watch, common.reactor)
 
     def begin() -> MakePages:

@@ -34,6 +34,7 @@ from oci_registry.lean_imports import (
     collecting_seldom,
     executing_later,
     keep_for_good,
+    without_generated_sources,
     without_tls,
 )
 from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
@@ -373,7 +374,7 @@ def makeService(options: Options) -> IService:
     reactor: Any
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
 
-    with collecting_seldom(), executing_later():
+    with collecting_seldom(), executing_later(), without_generated_sources():
         from oci_registry.service import make_service  # noqa: PLC0415 - not needed for --help
 
     # This runs after everything has been started.

@@ -5,9 +5,9 @@ It detects what other processes have stored and removed, and what a crash has lo
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Any
 
 from oci_registry.account.books import Books
@@ -70,7 +70,7 @@ class _Seen:
 
 
 def _short(key: str) -> int:
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), signed=True)
 
 
 def _keys(sql: sqlite3.Connection) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from oci_registry.admin.gate import Gate
 from oci_registry.admin.problems import Busy, NotFound, Unavailable, as_api_error
 from oci_registry.admin.requests import AdminRequest, read_body, read_query
 from oci_registry.admin.routes import AnyRoute, Route, RouteTable, Served, allowed
-from oci_registry.management.as_json import Answer
+from oci_registry.management.as_json import Answer, encode, is_long
 from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import Unsupported, shown
 from oci_registry.streams.threads import RunInThread
@@ -50,7 +49,7 @@ class ApiLimits:
 
 @frozen
 class ApiParts:
-    """The objects that all resources of the API share. *run*: the threads for long answers."""
+    """The objects that all resources of the API share. *run*: the threads that encode long answers."""
 
     watch: ClientWatch
     clock: IReactorTime
@@ -99,12 +98,10 @@ class Guarded(Answering):
         """Respond with an error. Never fails."""
         respond_error(request, error)
 
-    async def send(
-        self, request: AdminRequest, answer: Answer, status: int = 200, *, large: bool = False
-    ) -> None:
+    async def send(self, request: AdminRequest, answer: Answer, status: int = 200) -> None:
         """Respond with an answer."""
-        run = self._parts.run if large else None
-        body = _encode(answer) if run is None else await run(_encode, answer)
+        run = self._parts.run if is_long(answer) else None
+        body = encode(answer) if run is None else await run(encode, answer)
         reply = Reply(status, content("application/json", len(body)), paced(body))
         await respond(request, reply, self._parts.watch)
 
@@ -159,7 +156,7 @@ class Api(Guarded):
             media_type = request.getHeader("content-type")
             values |= read_body(request, media_type, route.body)
             answer = await self.change(_coroutine(route, values))
-        await self.send(request, answer, route.status, large=route.large)
+        await self.send(request, answer, route.status)
 
     def _find(self, method: str, path: str) -> AnyRoute:
         methods = self._routes.at(path)
@@ -169,10 +166,6 @@ class Api(Guarded):
         if route is None:
             raise Unsupported.for_method(method, allowed(methods))
         return route
-
-
-def _encode(answer: Answer) -> bytes:
-    return json.dumps(answer.to_json(), separators=(",", ":"), allow_nan=False).encode()
 
 
 async def _coroutine(route: Route, values: dict[str, Any]) -> Answer:

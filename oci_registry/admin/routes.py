@@ -25,8 +25,7 @@ class Route:
 
     *query*: parameters in the query; *body*: those in a JSON object, for methods that change something.
     *answer*: the type of the answer. *status*: that of a success. *errors*: additional statuses of
-    errors. *group*: the chapter of the documentation. *large*: a GET that goes through the whole store,
-    whose answer may be long.
+    errors. *group*: the chapter of the documentation. *large*: a GET that goes through the whole store.
     """
 
     method: str

@@ -145,14 +145,16 @@ def check_private_key(path: str, certificate: str) -> FileContent:
 
 def fingerprint(*paths: str | None) -> str:
     """Return a fingerprint of the files' content; empty if there are none."""
-    contents = hashlib.sha256()
     given = [path for path in paths if path is not None]
+    if not given:
+        return ""
+    contents = hashlib.sha256()
     for path in given:
         try:
             contents.update(hashlib.sha256(read_file(path).data).digest())
         except ValueError as error:
             contents.update(str(error).encode())
-    return contents.hexdigest() if given else ""
+    return contents.hexdigest()
 
 
 def in_time(check: Callable[[str], T], path: str, seconds: float = ANSWER) -> T:

@@ -38,7 +38,8 @@ def parse_listen(text: str) -> str:
     text = text.strip()
     head, colon, rest = text.partition(":")
     # Listing the types may import every plugin of Twisted, so it is done only for possible types.
-    if colon and _KIND.fullmatch(head) and head != "localhost" and head in _kinds():
+    is_kind = bool(colon) and head != "localhost" and _KIND.fullmatch(head) is not None
+    if is_kind and (head in _BUILT_IN or head in _kinds()):
         if not rest:
             raise ValueError(f"has nothing after {head}:")
         port = _PORT_ARGUMENT.search(rest)
@@ -166,8 +167,8 @@ def explain(error: Exception) -> str:
 
 
 def _kinds() -> frozenset[str]:
-    parsers = getPlugins(IStreamServerEndpointStringParser)
-    return _BUILT_IN | {str(parser.prefix) for parser in parsers}
+    """Return the kinds that plugins of Twisted add."""
+    return frozenset(str(parser.prefix) for parser in getPlugins(IStreamServerEndpointStringParser))
 
 
 def _port(text: str) -> int:

@@ -15,7 +15,6 @@ from attrs import field, frozen
 from oci_registry.spec.errors import DigestInvalid, shown
 
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
-_NEW = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 _HEX = re.compile(r"[0-9a-f]*")
 _WRITTEN = re.compile(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})")
 _STEP = 256 * 1024
@@ -60,8 +59,13 @@ class Digest:
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Self:
         """Return the digest of ``data``; raise `DigestInvalid` if the algorithm is not supported."""
-        new = _NEW.get(algorithm)
-        return cls(algorithm, "" if new is None else new(data).hexdigest())
+        known = algorithm in _HEX_LENGTH
+        return cls(algorithm, _hash(algorithm, data).hexdigest() if known else "")
+
+
+def _hash(algorithm: str, data: bytes = b"") -> hashlib._Hash:
+    # Not in a table: hashlib need not be there before the first digest.
+    return hashlib.sha256(data) if algorithm == "sha256" else hashlib.sha512(data)
 
 
 def _escaped(text: bytes) -> bytes:
@@ -117,7 +121,7 @@ class Verifier:
     def __init__(self, expected: Digest) -> None:
         self.expected = expected
         self.length = 0
-        self._hash = _NEW[expected.algorithm]()
+        self._hash = _hash(expected.algorithm)
 
     def update(self, data: bytes | memoryview) -> None:
         """Hash the next bytes of the content."""

@@ -1,19 +1,16 @@
-"""URLs (RFC 3986): their parts, references and redirects, and the form that treq takes.
+"""URLs (RFC 3986): their parts, references and redirects.
 
 They are split and joined with urllib, which leaves every byte of path and query unchanged: a signed
-URL must be passed on as it is. When it is sent, hyperlink encodes what is not allowed in a request,
-and nothing else.
+URL must be passed on as it is.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urljoin, urlsplit
 
 from attrs import frozen
-from hyperlink import EncodedURL
 
 PORTS: Mapping[str, int] = MappingProxyType({"https": 443, "http": 80})
 """The schemes there are, and the port of each where a URL has none."""
@@ -130,43 +127,3 @@ def with_query(url: str, fields: str) -> str:
     if not fields:
         return url
     return f"{url.removesuffix('?')}{'&' if query_of(url) else '?'}{fields}"
-
-
-_PLAIN = re.compile(
-    r"https?://(?![^/]*xn--)[a-z0-9.-]+(?::[0-9]+)?/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})*"
-    r"(?:\?(?:[A-Za-z0-9._~!$'()*,;:@/?&=-]|%[0-9A-F]{2})*)?"
-)
-
-
-class _PlainURL(EncodedURL):
-    """A URL that is ASCII already, as most are; hyperlink would take long to find that out."""
-
-    def to_uri(self) -> EncodedURL:
-        """Return the URL in ASCII."""
-        return self
-
-
-class _AddressURL(EncodedURL):
-    """A URL whose host is an IPv6 address or has an underscore, which hyperlink cannot encode."""
-
-    def to_uri(self) -> EncodedURL:
-        """Return the URL in ASCII."""
-        plain = EncodedURL.from_text(self.replace(host="address").to_text()).to_uri()
-        return plain.replace(host=self.host)
-
-
-def encoded(url: str) -> EncodedURL:
-    """Return a URL as treq takes it; raise `BadAddress` if it is invalid."""
-    try:
-        if _PLAIN.fullmatch(url) is not None:
-            return _PlainURL.from_text(url)
-        parsed = EncodedURL.from_text(url)
-        if ":" in parsed.host or ("_" in parsed.host and parsed.host.isascii()):
-            parsed = _AddressURL.from_text(url)
-        # Treq will do the same, and has no error of its own for a name that cannot be encoded.
-        parsed.to_uri()
-    except ValueError as error:
-        raise BadAddress(str(error)) from None
-    if not parsed.host:
-        raise BadAddress("it has no host")
-    return parsed

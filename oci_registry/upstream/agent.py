@@ -22,7 +22,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResp
 from zope.interface import implementer
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
-from oci_registry.spec.urls import encoded
+from oci_registry.spec.encoded_urls import encoded
 from oci_registry.upstream.authority import Authority
 from oci_registry.upstream.failures import no_connection
 from oci_registry.upstream.guard import (

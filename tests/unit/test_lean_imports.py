@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import os
 import subprocess
 import sys
@@ -12,12 +13,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import attr
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.lean_imports import (
+    Provided,
     all_plain,
+    called,
     collecting_seldom,
+    elsewhere,
+    empty_base,
     executing_later,
+    without_generated_sources,
     without_tls,
 )
 
@@ -38,15 +45,27 @@ os._exit(0)
 # other uses of a library need.
 LATER = {
     "OpenSSL",
+    "_hashlib",
     "_sqlite3",
     "_ssl",
+    "asyncio",
+    "asyncio.base_events",
     "automat",
     "boto3",
     "botocore",
+    "calendar",
     "cryptography",
     "decimal",
     "difflib",
+    "email.message",
+    "hashlib",
+    "html.entities",
+    "http",
     "http.server",
+    "hyperlink",
+    "idna",
+    "importlib.resources",
+    "locale",
     "multipart",
     "oci_registry.admin.api",
     "oci_registry.admin_pages",
@@ -60,13 +79,17 @@ LATER = {
     "prometheus_client.exposition",
     "service_identity",
     "sqlite3",
+    "subprocess",
     "treq",
     "twisted.internet.ssl",
     "twisted.protocols.tls",
+    "twisted.spread.pb",
     "twisted.trial",
     "twisted.web.client",
     "twisted.web.util",
+    "unittest",
     "urllib.request",
+    "zipfile",
 }
 
 
@@ -125,6 +148,11 @@ class Start(SynchronousTestCase):
             timeout=60,
         )
         self.assertNotIn("oci_registry.admin.page", done.stdout.split())
+
+    def test_socket(self) -> None:
+        """No plugins are looked for to listen at a socket."""
+        place = f"unix:{self.folder}/socket"
+        self.assertEqual(set(), imported(self.folder, "--listen", place) & LATER)
 
     def test_tls(self) -> None:
         """A place to listen that may need TLS brings it along from the beginning."""
@@ -236,6 +264,58 @@ class Later(SynchronousTestCase):
         self.assertRaises(AttributeError, getattr, package, "nothing")
         self.assertTrue(package.executed)
 
+    def test_provided(self) -> None:
+        """Names that are provided do not execute the module, as long as they are and not afterwards."""
+        self.write("part", "value = dict\nclass Base:\n    pass\n")
+        self.write("other", "def found():\n    return 1\n")
+        whole, part = {self.package, f"{self.package}.part"}, f"{self.package}.part"
+        taken: dict[str, Any] = {}
+        provided: Provided = {
+            self.package: {"found": elsewhere("other")},
+            part: {"value": called, "Base": empty_base},
+        }
+        with executing_later(whole, provided):
+            exec(
+                f"from {self.package} import found\nfrom {part} import value, Base\n"
+                "class Own(Base):\n    pass\n",
+                taken,
+            )
+            package, module = sys.modules[self.package], sys.modules[part]
+        self.assertEqual(1, taken["found"]())
+        self.assertNotIn("executed", vars(package))
+        self.assertNotIn("value", vars(module))
+        self.assertEqual({"a": 1}, taken["value"]([("a", 1)]))
+        self.assertIs(dict, module.value)
+        self.assertIsNot(taken["Base"], module.Base)
+        self.assertIs(taken["found"], sys.modules[f"{self.package}.other"].found)
+
+    def test_twisted(self) -> None:
+        """What Twisted takes of such modules works when it is called."""
+        script = (
+            "from oci_registry.lean_imports import executing_later\n"
+            "with executing_later():\n"
+            "    from twisted.web import http, server\n"
+            "    from twisted.internet.defer import Deferred\n"
+            "async def one():\n    return 1\n"
+            "Deferred.fromCoroutine(one()).addCallback(print)\n"
+            "print(http._getContentFile, server.escape('<'), http._parseContentType(b'a/b; c=d'))\n"
+            "import asyncio\n"
+            "async def two():\n    return await Deferred.fromCoroutine(one()).asFuture(\n"
+            "        asyncio.get_running_loop())\n"
+            "print(asyncio.run(two()))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        lines = done.stdout.splitlines()
+        self.assertEqual(["1", "1"], [lines[0], lines[-1]])
+        self.assertIn("&lt;", lines[1])
+
     def test_broken(self) -> None:
         """A module that cannot be executed fails whenever it is used."""
         package = self.load("", "broken")
@@ -282,3 +362,17 @@ class Blocked(SynchronousTestCase):
         with collecting_seldom():
             self.assertGreater(gc.get_threshold(), before)
         self.assertEqual(before, gc.get_threshold())
+
+    def test_sources(self) -> None:
+        """The source of what attrs generates is kept before and afterwards, and not meanwhile."""
+
+        def kept(name: str) -> int:
+            attr.make_class(name, ["a"])(1)
+            return sum(name.startswith("<attrs generated") for name in linecache.cache)
+
+        first = kept("MadeBefore")
+        with without_generated_sources():
+            linecache.cache["x"] = (0, None, [], "x")
+            self.assertEqual(first, kept("MadeMeanwhile"))
+        self.assertGreater(kept("MadeAfterwards"), first)
+        self.assertNotIn("x", linecache.cache)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 
 from oci_registry.admin.fields import Choice, Parameter, Several, Text, Truth, Values, Whole
 from oci_registry.admin.gate import TokenGate
 from oci_registry.admin.requests import MAX_BODY
 from oci_registry.admin.routes import Route
+from oci_registry.management.as_json import PIECE
+from oci_registry.management.as_json import Answer as Json
 from oci_registry.management.problems import InUse, NotStored
 from oci_registry.storage.interfaces import StoreError
 from tests.unit.admin.support import ApiTestCase, Said
@@ -20,6 +23,13 @@ QUERY = (
     Parameter("kind", Several(Choice(("a", "b")), 2), "which", default=()),
     Parameter("really", Truth(), "whether", default=False),
 )
+
+
+@frozen
+class Listed(Json):
+    """Texts."""
+
+    texts: tuple[str, ...]
 
 
 class Handling(ApiTestCase):
@@ -69,6 +79,21 @@ class Handling(ApiTestCase):
         answer = self.call("POST", "/api/v1/things", {"name": "x", "kind": ["a"]})
         expected = {"name": "x", "limit": 5, "kind": ("a",), "really": False}
         self.assertEqual((201, repr(expected)), (answer.status, json.loads(answer.body)["values"]))
+
+    def test_long(self) -> None:
+        """A long answer is encoded in a thread, and a short one at once."""
+        texts = [str(number) for number in range(PIECE + 1)]
+
+        async def handle(values: Values) -> Listed:
+            return Listed(tuple(texts[: values["n"]]))
+
+        number = Parameter("n", Whole(0, PIECE + 1), "how many", required=True)
+        self.serve_routes([Route("GET", "/n", "n", "T", "N", Listed, handle, query=(number,))])
+        for count, in_threads in ((3, 0), (PIECE + 1, 1)):
+            answer = self.call("GET", f"/api/v1/n?n={count}")
+            self.assertEqual({"texts": texts[:count]}, json.loads(answer.body))
+            self.assertEqual(str(len(answer.body)), answer.headers["content-length"])
+            self.assertEqual(in_threads, self.in_threads)
 
     def test_bad_query(self) -> None:
         """What is wrong in a query is refused with its place and the reason."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.management import as_json
 from oci_registry.management.answers import Removal, RepositoryUse
-from oci_registry.management.as_json import Answer
+from oci_registry.management.as_json import PIECE, Answer, encode, is_long
 
 
 @frozen
@@ -29,6 +32,27 @@ class Outer(Answer):
     inner: Inner | None
     several: tuple[Inner, ...]
     other: Mapping[str, object] | None
+
+
+@frozen
+class Names(Answer):
+    """An answer with texts."""
+
+    names: tuple[str, ...]
+
+
+@frozen
+class Trees(Answer):
+    """An answer with answers that have several themselves."""
+
+    outer: tuple[Outer, ...]
+
+
+Shape = tuple[tuple[object, ...], ...]
+
+
+def _outer(shape: tuple[object, ...]) -> Outer:
+    return Outer("x", None, True, None, tuple(map(Inner, range(len(shape)))), {"a": [1]})
 
 
 class Reading(SynchronousTestCase):
@@ -79,3 +103,48 @@ class Reading(SynchronousTestCase):
             self.assertEqual(
                 answer, type(answer).from_json(json.loads(json.dumps(answer.to_json())))
             )
+
+
+class Tree(SynchronousTestCase):
+    """Answers that are encoded in pieces."""
+
+    short = Outer("x", 1.5, True, Inner(1), (Inner(2), Inner(3)), {"up": [1]})
+
+    def same(self, answer: Answer) -> None:
+        whole = json.dumps(answer.to_json(), separators=(",", ":"), allow_nan=False).encode()
+        self.assertEqual(whole, encode(answer))
+
+    def test_short(self) -> None:
+        """A short answer is encoded at once."""
+        self.assertFalse(is_long(self.short))
+        self.assertEqual(1, len(list(as_json._pieces(self.short))))
+        self.same(self.short)
+
+    def test_long(self) -> None:
+        """A long one is encoded in pieces of a limited size, to the same text."""
+        several = tuple(map(Inner, range(30_000)))
+        long = evolve(self.short, several=several)
+        self.assertTrue(is_long(long))
+        sizes = [piece.count("count") for piece in as_json._pieces(long)]
+        self.assertGreater(len(sizes), 30)
+        self.assertLessEqual(max(sizes), PIECE)
+        self.same(long)
+        self.same(Names(tuple(str(each) for each in range(2 * PIECE + 1))))
+
+    def test_deep(self) -> None:
+        """So is one whose parts are long, however they are spread."""
+        parts = tuple(
+            Outer(str(each), None, False, None, tuple(map(Inner, range(each))), None)
+            for each in (0, 1, PIECE, 5 * PIECE, 0, 700, 700, 700, 1)
+        )
+        self.assertTrue(is_long(Trees(parts)))
+        pieces = list(as_json._pieces(Trees(parts)))
+        self.assertLessEqual(max(piece.count("count") for piece in pieces), PIECE)
+        self.same(Trees(parts))
+        self.same(Trees(parts * 20))
+
+    @given(st.recursive(st.just(()), lambda each: st.lists(each, max_size=8).map(tuple)))
+    def test_any(self, shape: Shape) -> None:
+        """Any answer is encoded as if it was at once."""
+        self.patch(as_json, "PIECE", 5)
+        self.same(Trees(tuple(map(_outer, shape))))

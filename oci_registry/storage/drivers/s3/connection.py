@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import get_environ_proxies
@@ -26,6 +27,7 @@ from oci_registry.storage.drivers.s3.failures import (
 )
 from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
 from oci_registry.storage.drivers.s3.reading import Retries
+from oci_registry.storage.drivers.s3.timestamps import parse_timestamp
 
 # Seconds. Clients wait for reads, and `Retries` repeats them. No client waits for writes, and a server
 # may take a while to assemble a large object.
@@ -35,6 +37,18 @@ _TROUBLE = (ClientError, BotoCoreError, HTTPError, OSError)
 
 T = TypeVar("T")
 Json = dict[str, Any]
+
+
+def _session(settings: S3Settings) -> Any:
+    core = botocore.session.get_session()
+    core.get_component("response_parser_factory").set_parser_defaults(
+        timestamp_parser=parse_timestamp
+    )
+    return boto3.session.Session(
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=settings.secret_key,
+        botocore_session=core,
+    )
 
 
 def _client(
@@ -92,9 +106,7 @@ class Connection:
     """One bucket, and the boto3 clients for it."""
 
     def __init__(self, settings: S3Settings, limits: S3Limits = DEFAULTS) -> None:
-        session = boto3.session.Session(
-            aws_access_key_id=settings.access_key, aws_secret_access_key=settings.secret_key
-        )
+        session = _session(settings)
         self.place = settings.description
         self.bucket = settings.bucket
         self.prefix = f"{settings.prefix}/" if settings.prefix else ""
