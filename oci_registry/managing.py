@@ -93,13 +93,16 @@ class Upkeep:
 
 def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: ManifestReader) -> Upkeep:
     """Make what looks after a store, and have the limit go by it."""
-    sweep = make_sweep(common, store, pull.transfers)
+    notices, follower = _make_notices(common, store)
+    announce = None if notices is None else notices.announce
+    sweep = make_sweep(common, store, pull.transfers, announce)
     if pull.limit is not None:
         pull.limit.keep_forever(sweep.is_forever)
         pull.limit.promote(pull.table.rate_limited)
         pull.limit.tell(partial(record_eviction, common.events))
+        if announce is not None:
+            pull.limit.announce(announce)
     interval = store.driver.sweep_interval
-    notices, follower = _make_notices(common, store)
     return Upkeep(
         sweep,
         PeriodicSweep(sweep, interval, common.reactor, common.metrics, common.events),

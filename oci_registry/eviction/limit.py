@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from oci_registry.account.account import Account
 from oci_registry.account.newest import NewestTags
 from oci_registry.account.nouns import on_disk
+from oci_registry.eviction.announcements import Announce
 from oci_registry.eviction.attempts import Attempts
 from oci_registry.eviction.evictor import Evicted, Evictor
 from oci_registry.eviction.store_use import Limits, StoreUse
@@ -114,6 +115,10 @@ class StoreLimit:
 
     def keep_forever(self, is_forever: Callable[[str], bool]) -> None:
         """Evict no images of registries of which this is true."""
+    def announce(self, announce: Announce) -> None:
+        """Have *announce* tell other daemons on the same store what is evicted."""
+        self._evictor.announcements.announce = announce
+
         self._evictor.is_forever = is_forever
 
     def promote(self, scarce: Callable[[], Collection[str]]) -> None:

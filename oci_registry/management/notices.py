@@ -1,7 +1,8 @@
-"""Tells other daemons on the same store what was removed, so that they do not serve it from memory.
+"""Tells other daemons on the same store what was removed or evicted, so that they do not serve it from memory.
 
 Each notice is an object of its own, so that daemons that write at the same time do not overwrite each other's.
-Each daemon lists them about once a second, reads the new ones, and removes those known for a minute.
+Each daemon lists them about once a second, reads those of others that are new, and removes those known for a
+minute. So the notices of a minute are there at any time: those of a round of evictions, which has a few.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Sequence
 from uuid import uuid4
 
+from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -40,12 +42,19 @@ class Notices:
 
     def __init__(self, driver: IDriver) -> None:
         self._driver = driver
+        self._own: LRUCache[str, None] = LRUCache(MOST)
 
     async def announce(self, keys: Sequence[str]) -> None:
         """Tell all daemons that what is at these keys has changed."""
         for start in range(0, len(keys), KEYS):
             content = json.dumps({"keys": list(keys[start : start + KEYS])}).encode()
-            await self._driver.put(f"{NOTICES}/{uuid4().hex}", content)
+            notice = f"{NOTICES}/{uuid4().hex}"
+            self._own[notice] = None
+            await self._driver.put(notice, content)
+
+    def is_own(self, notice: str) -> bool:
+        """Whether it was announced here."""
+        return notice in self._own
 
     async def all(self) -> list[str]:
         """Return where the notices are, `MOST` at most."""
@@ -72,7 +81,10 @@ class Notices:
 
 
 class NoticeFollower:
-    """Drops from memory what others have removed; looks every *interval* seconds between `start` and `stop`."""
+    """Drops from memory what others have removed; looks every *interval* seconds between `start` and `stop`.
+
+    What this process announces with the same *notices* is not dropped: it may have been pulled again since.
+    """
 
     _log = Logger()
 
@@ -122,13 +134,14 @@ class NoticeFollower:
             self._log.failure("the notices of other daemons could not be followed", failure)
 
     async def look(self) -> None:
-        """Drop what new notices are about; those of this process, too. Raises `StoreError`."""
+        """Drop what new notices of others are about. Raises `StoreError`."""
         found, now = await self._notices.all(), self._clock.seconds()
         self._seen = {notice: self._seen[notice] for notice in found if notice in self._seen}
         for notice in found:
             if notice not in self._seen:
-                for key in await self._notices.read(notice):
-                    self._drop(key)
+                if not self._notices.is_own(notice):
+                    for key in await self._notices.read(notice):
+                        self._drop(key)
                 self._seen[notice] = now
         old = [notice for notice, since in self._seen.items() if now - since >= KEPT]
         if old:

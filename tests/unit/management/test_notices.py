@@ -72,6 +72,18 @@ class Following(NoticesTestCase):
         self.clock.advance(INTERVAL)
         self.assertIsNotNone(self.tags.recall(HOST, "a/b", "1"))
 
+    def test_own(self) -> None:
+        """What this process has announced is not dropped: it may have been pulled again since."""
+        notices = Notices(self.driver)
+        follower = NoticeFollower(notices, self.tags, self.manifests, self.clock)
+        self.result(notices.announce([TAG]))
+        self.tags.remember(HOST, "a/b", "1", TagRecord(Digest.of(b""), OCI_MANIFEST, 1.0))
+        self.result(follower.look())
+        self.assertIsNotNone(self.tags.recall(HOST, "a/b", "1"))
+        self.clock.advance(KEPT)
+        self.result(follower.look())
+        self.assertEqual([], self.result(notices.all()))
+
     def test_failing(self) -> None:
         """While the store fails it goes on looking."""
         self.follower.start()
