@@ -135,6 +135,7 @@ def _make_scrub(common: Common, store: Store, pull: PullThrough, reader: Manifes
         reader,
         mender,
         common.makers.scrub_limits,
+        None if pull.limit is None else pull.limit.use,
     )
 
 
