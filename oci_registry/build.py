@@ -127,7 +127,8 @@ def build(
         common.pause,
     )
     hangup = makers.hangup(
-        reactor.callFromThread, reload_all(settings, reloader.reload, token, reading)
+        reactor.callFromThread,
+        reload_all(settings, reloader.reload, token, reading, admin.streams.check),
     )
     announcement = Announcement(manager, reactor)
     return Parts(
