@@ -1,5 +1,7 @@
 """Tells other daemons on the same store what was removed or evicted, so that they do not serve it from memory.
 
+A blob is announced only if it is corrupt: nobody is to read on.
+
 Each notice is an object of its own, so that daemons that write at the same time do not overwrite each other's.
 Each daemon lists them about once a second, reads those of others that are new, and removes those known for a
 minute. So the notices of a minute are there at any time: those of a round of evictions, which has a few.
@@ -18,8 +20,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IDriver, StoreError
-from oci_registry.storage.keys import parse_manifest_key, parse_tag_key
+from oci_registry.storage.keys import parse_blob_key, parse_manifest_key, parse_tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 
@@ -81,7 +84,7 @@ class Notices:
 
 
 class NoticeFollower:
-    """Drops from memory what others have removed; looks every *interval* seconds between `start` and `stop`.
+    """Drops what others have removed or found corrupt; looks every *interval* seconds from `start` to `stop`.
 
     What this process announces with the same *notices* is not dropped: it may have been pulled again since.
     """
@@ -93,12 +96,14 @@ class NoticeFollower:
         notices: Notices,
         tags: TagStore,
         manifests: ManifestStore,
+        blobs: BlobStore,
         clock: IReactorTime,
         interval: float = INTERVAL,
     ) -> None:
         self._notices = notices
         self._tags = tags
         self._manifests = manifests
+        self._blobs = blobs
         self._clock = clock
         self._interval = interval
         self._seen: dict[str, float] = {}
@@ -153,3 +158,5 @@ class NoticeFollower:
             self._tags.drop(*tag)
         elif manifest is not None:
             self._manifests.drop(*manifest)
+        elif (blob := parse_blob_key(key)) is not None:
+            self._blobs.interrupt(blob)

@@ -107,6 +107,10 @@ class WorkerLink:
         """Have this worker send what a writer has."""
         return self._delegations.begin(transport, writer)
 
+    def cut(self) -> None:
+        """Have this worker end what must not be sent any more."""
+        self._delegations.cut()
+
     @property
     def load(self) -> int:
         """The connections that the worker has or sends on."""

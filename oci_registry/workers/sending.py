@@ -91,6 +91,10 @@ class PartSender:
             self.stop()
             self._report(self._unreported, True)
 
+    def end(self) -> None:
+        """Send no more, and report what was sent. Idempotent."""
+        self._end()
+
     def stop(self) -> None:
         """Send no more, and report nothing. Idempotent."""
         if self._ended:
