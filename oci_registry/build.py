@@ -114,6 +114,8 @@ def build(
     admin = make_admin_sites(common, store, pull, upkeep, watch, token, make_root, reading)
     pulls = PullEvents(events, access_log)
     serving = make_serving(common, watch, site, admin, pulls.sent_by_worker)
+    if serving.workers is not None:
+        store.blobs.cut = serving.workers.cut
 
     manager = makers.manager(notify_socket)
     reloader = make_reloader(
@@ -128,7 +130,8 @@ def build(
         common.pause,
     )
     hangup = makers.hangup(
-        reactor.callFromThread, reload_all(settings, reloader.reload, token, reading)
+        reactor.callFromThread,
+        reload_all(settings, reloader.reload, token, reading, admin.streams.check),
     )
     announcement = Announcement(manager, reactor)
     return Parts(

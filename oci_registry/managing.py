@@ -22,6 +22,7 @@ from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.token import AdminToken
 from oci_registry.common import Common
 from oci_registry.config.settings import S3Settings
+from oci_registry.eviction.announcements import Announce
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
@@ -93,17 +94,20 @@ class Upkeep:
 
 def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: ManifestReader) -> Upkeep:
     """Make the objects that maintain a store, and connect the limit to them."""
-    sweep = make_sweep(common, store, pull.transfers)
+    notices, follower = _make_notices(common, store)
+    announce = None if notices is None else notices.announce
+    sweep = make_sweep(common, store, pull.transfers, announce)
     if pull.limit is not None:
         pull.limit.keep_forever(sweep.is_forever)
         pull.limit.promote(pull.table.rate_limited)
         pull.limit.tell(partial(record_eviction, common.events))
+        if announce is not None:
+            pull.limit.announce(announce)
     interval = store.driver.sweep_interval
-    notices, follower = _make_notices(common, store)
     return Upkeep(
         sweep,
         PeriodicSweep(sweep, interval, common.reactor, common.metrics, common.events),
-        _make_scrub(common, store, pull, reader),
+        _make_scrub(common, store, pull, reader, announce),
         _make_tag_control(common, store, pull),
         _make_activity(common, store),
         notices,
@@ -111,8 +115,14 @@ def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: Manifes
     )
 
 
-def _make_scrub(common: Common, store: Store, pull: PullThrough, reader: ManifestReader) -> Scrub:
-    """Make the scrub, which finds corrupt content."""
+def _make_scrub(
+    common: Common,
+    store: Store,
+    pull: PullThrough,
+    reader: ManifestReader,
+    announce: Announce | None,
+) -> Scrub:
+    """Make the scrub, which finds corrupt content. *announce*: tells other daemons of it."""
     stores = Stores(store.driver, store.blobs, store.manifests, store.tags, store.referrers)
     mender = OriginMender(
         store.account,
@@ -132,6 +142,8 @@ def _make_scrub(common: Common, store: Store, pull: PullThrough, reader: Manifes
         reader,
         mender,
         common.makers.scrub_limits,
+        None if pull.limit is None else pull.limit.use,
+        announce,
     )
 
 
@@ -175,7 +187,9 @@ def _make_notices(common: Common, store: Store) -> tuple[Notices | None, NoticeF
     if not isinstance(common.settings.storage, S3Settings):
         return None, None
     notices = Notices(store.driver)
-    return notices, NoticeFollower(notices, store.tags, store.manifests, common.reactor)
+    return notices, NoticeFollower(
+        notices, store.tags, store.manifests, store.blobs, common.reactor
+    )
 
 
 def make_management(

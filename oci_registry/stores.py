@@ -21,6 +21,7 @@ from oci_registry.account.schema import FILE
 from oci_registry.common import Common
 from oci_registry.config.settings import S3Settings
 from oci_registry.eviction.account_sweep import AccountSweep
+from oci_registry.eviction.announcements import Announce
 from oci_registry.eviction.evictor import Evictor
 from oci_registry.eviction.holder import Holder
 from oci_registry.eviction.limit import RESERVE, StoreLimit
@@ -248,8 +249,10 @@ def make_limit(common: Common, store: Store, busy: Callable[[Digest], bool]) -> 
     return limit
 
 
-def make_sweep(common: Common, store: Store, transfers: Transfers) -> Sweep:
-    """Make the sweep, which evicts content that is no longer used."""
+def make_sweep(
+    common: Common, store: Store, transfers: Transfers, announce: Announce | None = None
+) -> Sweep:
+    """Make the sweep, which evicts content that is no longer used. *announce*: tells other daemons of it."""
     make = Sweep if store.account is None else partial(AccountSweep, store.account)
 
     def begin(oldest: float) -> Deferred[bool]:
@@ -271,6 +274,7 @@ def make_sweep(common: Common, store: Store, transfers: Transfers) -> Sweep:
         store.totals,
         pinned=store.pinned,
         upkeep=TagUpkeep(store.holds, store.histories, store.manifests),
+        announce=announce,
     )
 
 

@@ -15,12 +15,14 @@ from twisted.python.failure import Failure
 from oci_registry.account.database import AccountDamaged, AccountOff, Database, State
 from oci_registry.account.queries import Query
 from oci_registry.metrics import Metrics
+from oci_registry.storage.keys import BLOBS, REPOSITORIES
 from oci_registry.storage.totals import StoredTotals, Walk
 from oci_registry.streams.in_order import InOrder
 from oci_registry.streams.threads import RunInThread
 from oci_registry.streams.waiters import Waiters
 
 T = TypeVar("T")
+_COUNTED = (f"{BLOBS}/", f"{REPOSITORIES}/")
 
 
 @frozen
@@ -106,6 +108,9 @@ class Account:
     def changed(self, key: str) -> None:
         """Something was stored or removed at *key*, or may have been."""
         if self._stopped and self._on_demand:
+            return
+        if not key.startswith(_COUNTED):
+            # A look at it may cost a request.
             return
         if len(self._changed) >= self._limits.waiting:
             self._lost = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +27,8 @@ class AdminRequest(RegistryRequest):
         super().__init__(channel, queued)
         self._body = bytearray()
         self._received = 0
+        self.check_again: Callable[[], None] = lambda: None
+        """Raises if it would not be admitted now; set when it is admitted."""
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a part of the body, if it is not too large."""

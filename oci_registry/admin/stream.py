@@ -14,6 +14,7 @@ from oci_registry.admin.fields import Values
 from oci_registry.admin.problems import Busy
 from oci_registry.admin.requests import AdminRequest
 from oci_registry.events import KINDS, Event, EventLog
+from oci_registry.spec.errors import RegistryError
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.respond import respond
@@ -92,6 +93,12 @@ class EventSource:
         self._ended = True
         self._wake()
 
+    def cut(self) -> None:
+        """End the stream at once."""
+        self._pieces.clear()
+        self._size = 0
+        self.end()
+
     def read(self, limit: int) -> bytes | Deferred[bytes]:
         """Return waiting events, or a Deferred of the next one; ``b""`` at the end."""
         if self._slow:
@@ -159,7 +166,7 @@ class EventStreams:
         self._watch = watch
         self._clock = clock
         self._limits = limits
-        self._open: set[EventSource] = set()
+        self._open: dict[EventSource, AdminRequest] = {}
         self._stopping = False
         # Numbers restart with each start of the daemon.
         self._name = f"{int(events.began * 1000):x}"
@@ -173,7 +180,7 @@ class EventStreams:
         if self._stopping or len(self._open) >= self._limits.most:
             raise Busy.retry_after("too many streams of events are open", 5)
         source = EventSource(self._clock, self._limits)
-        self._open.add(source)
+        self._open[source] = request
         source.push(_RETRY)
         after = self._after(request.getHeader("last-event-id"), values["recent"])
         for event in self._events.since(after):
@@ -182,7 +189,7 @@ class EventStreams:
         stop = self._events.follow(lambda event: source.push(as_text(event, self._name)), kinds)
 
         def closed() -> None:
-            self._open.discard(source)
+            self._open.pop(source, None)
             stop()
 
         source.closed = closed
@@ -197,6 +204,14 @@ class EventStreams:
             # The client has events of an earlier daemon: all events of this one are new.
             return 0
         return int(number)
+
+    def check(self) -> None:
+        """End the streams that would not be admitted any more, since the token has changed."""
+        for source, request in list(self._open.items()):
+            try:
+                request.check_again()
+            except RegistryError:
+                source.cut()
 
     def stop(self) -> None:
         """End all streams, and accept no new ones."""

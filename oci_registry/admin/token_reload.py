@@ -16,14 +16,20 @@ from oci_registry.streams.threads import RunInThread
 
 
 class TokenReload:
-    """Reads the token again on SIGHUP; an unusable one changes nothing."""
+    """Reads the token again on SIGHUP; an unusable one changes nothing.
+
+    *replaced*: called when another token may be accepted than before.
+    """
 
     _log = Logger()
 
-    def __init__(self, path: str, token: AdminToken, reading: RunInThread) -> None:
+    def __init__(
+        self, path: str, token: AdminToken, reading: RunInThread, replaced: Callable[[], None]
+    ) -> None:
         self._path = path
         self._token = token
         self._reading = reading
+        self._replaced = replaced
 
     def reload(self) -> Deferred[None]:
         """Accept the token that is in the file now."""
@@ -33,6 +39,7 @@ class TokenReload:
     def _accept(self, result: tuple[str, FileContent]) -> None:
         token, content = result
         self._token.replace(token)
+        self._replaced()
         if content.exposed:
             self._log.warn(
                 "--admin-token-file {path} {exposure}", path=self._path, exposure=content.exposure
@@ -52,11 +59,15 @@ def reload_all(
     reload: Callable[[], None],
     token: AdminToken | None,
     reading: RunInThread,
+    replaced: Callable[[], None],
 ) -> Callable[[], None]:
-    """Return a function that reloads everything: *reload*, and the token; *reading*: the thread for files."""
+    """Return a function that reloads everything: *reload*, and the token; *reading*: the thread for files.
+
+    *replaced*: called after the token was read.
+    """
     if token is None or settings.admin_token_file is None:
         return reload
-    tokens = TokenReload(settings.admin_token_file, token, reading)
+    tokens = TokenReload(settings.admin_token_file, token, reading, replaced)
 
     def both() -> None:
         reload()

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from attrs import Factory, define, frozen
 
+from oci_registry.commands.output import some
 from oci_registry.spec.contents import (
     DEEPEST,
     MOST,
@@ -39,6 +40,7 @@ class Contents:
     """The content that was found of an image, and *missing* parts as text.
 
     *left_out*: manifests of an index that were not wanted, or that are missing where that is allowed.
+    *elsewhere*: missing layers that registries do not distribute.
     """
 
     manifests: dict[Digest, Manifest] = Factory(dict)
@@ -46,6 +48,7 @@ class Contents:
     platforms: list[str] = Factory(list)
     missing: list[str] = Factory(list)
     left_out: list[Child] = Factory(list)
+    elsewhere: list[Digest] = Factory(list)
 
     def add(self, other: Contents) -> None:
         """Add the content of *other*."""
@@ -54,6 +57,15 @@ class Contents:
         self.platforms += other.platforms
         self.missing += other.missing
         self.left_out += other.left_out
+        self.elsewhere += other.elsewhere
+
+    @property
+    def absent(self) -> list[str]:
+        """What was left out: platforms, and manifests that have none."""
+        return [
+            str(child.descriptor.digest if child.platform is None else child.platform)
+            for child in self.left_out
+        ]
 
 
 Wanted = Callable[[Child], bool]
@@ -92,6 +104,17 @@ class NamedImage:
         yield self.contents
         yield from self.referrers
 
+    def say_elsewhere(self, say: Callable[[str], None]) -> None:
+        """Say which layers are not there because registries do not distribute them."""
+        found = dict.fromkeys(
+            str(digest) for one in self.all_contents() for digest in one.elsewhere
+        )
+        if found:
+            say(
+                f"{self.name}: without {some(list(found))}, which registries do not distribute: "
+                "clients get that from where the manifest says"
+            )
+
 
 def walk(shelf: Shelf, manifest: Manifest, wanted: Wanted, *, partly: bool = False) -> Contents:
     """Return the contents of an image. Raises `Unreadable`.
@@ -118,7 +141,9 @@ def _walk(
         for blob in blobs_of(manifest):
             if shelf.has(blob):
                 contents.blobs[blob.digest] = blob.size
-            elif not is_elsewhere(blob):
+            elif is_elsewhere(blob):
+                contents.elsewhere.append(blob.digest)
+            else:
                 contents.missing.append(f"blob {blob.digest}")
         return contents
     complete = 0

@@ -134,7 +134,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
         output.finish({"bundle": None, "images": []})
         return FAILED
     earlier = {digest for path in options.since for digest in _blobs_in(path)}
-    document = _write(options.output, store, images, sizes, earlier, output)
+    document = _write(options.output, store, images, sizes, earlier, output, partly=partly)
     output.finish(document)
     return FAILED if output.problems else DONE
 
@@ -210,8 +210,13 @@ def _write(
     sizes: Mapping[Digest, int],
     earlier: set[Digest],
     output: Output,
+    *,
+    partly: bool,
 ) -> dict[str, object]:
-    """Write the bundle, and return its content. An incomplete file is removed."""
+    """Write the bundle, and return its content. An incomplete file is removed.
+
+    *partly*: incomplete images were left out.
+    """
     referrers = _referrers_of(images)
     parts = [contents for image in images for contents in image.all_contents()]
     manifests: dict[Digest, Manifest] = {}
@@ -239,7 +244,8 @@ def _write(
         output.progress.end()
         tar.end()
     for image in images:
-        output.line(_described(image))
+        output.line(_described(image, partly=partly))
+        image.say_elsewhere(output.note)
     left = f", {counted(len(blobs) - len(kept), 'blob')} left out" if len(kept) < len(blobs) else ""
     output.line(
         f"{path}: {counted(len(images), 'image')}, {counted(len(kept), 'blob')} "
@@ -285,9 +291,10 @@ def _watched(pieces: Iterator[bytes], output: Output) -> Iterator[bytes]:
         yield piece
 
 
-def _described(image: NamedImage) -> str:
+def _described(image: NamedImage, *, partly: bool) -> str:
     contents = image.contents
+    without = f", without {some(contents.absent)}" if partly and contents.absent else ""
     of = f" ({', '.join(contents.platforms)})" if contents.platforms else ""
     count = len(image.referrers)
     artifacts = f", with {counted(count, 'referrer')}" if count else ""
-    return f"{image.name} {image.top.digest}{of}{artifacts}"
+    return f"{image.name} {image.top.digest}{of}{without}{artifacts}"

@@ -12,7 +12,7 @@ from oci_registry.commands.contents import NamedImage, walk
 from oci_registry.commands.layout import IndexEntry
 from oci_registry.commands.options import CommandParser, Naming, parse
 from oci_registry.commands.output import Output, counted, some
-from oci_registry.commands.problems import DONE, CommandFailed, UsageProblem
+from oci_registry.commands.problems import DONE, FAILED, CommandFailed, UsageProblem
 from oci_registry.commands.referring import lists_with, with_referrers
 from oci_registry.commands.store import CommandStore, Exclusive, tag_place
 from oci_registry.pullthrough.tag_policy import sightings_of
@@ -24,6 +24,7 @@ from oci_registry.spec.image import LATEST, ImageName
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.units import in_bytes
 from oci_registry.storage.keys import blob_key, manifest_key, referrers_key
+from oci_registry.storage.referrers import LARGEST
 from oci_registry.storage.tags import TagRecord
 
 
@@ -86,7 +87,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
     with Exclusive(common.storage) as store:
         imported = [_import(path, given, common.naming, store, output) for path in options.bundle]
     output.finish({"bundles": imported})
-    return DONE
+    return FAILED if output.problems else DONE
 
 
 def _import(
@@ -262,6 +263,12 @@ class _Writing:
         """Add the referrers of an image to the lists of their subjects."""
         host, repository = image.name.registry, image.name.repository
         for subject, (before, after) in lists_with(self.store, image).items():
+            if after.to_stored() is None:
+                self.output.problem(
+                    f"{image.name}: the referrers of {subject} are not listed: the list would have more than "
+                    f"{LARGEST >> 20} MiB"
+                )
+                continue
             write = partial(self.store.add_referrers, host, repository, subject)
             if before is None:
                 self._add(referrers_key(host, repository, subject), partial(write, after))
@@ -289,12 +296,13 @@ class _Writing:
                 self._point(name, top, record)
                 before = None if record is None else str(record.digest)
         moved = "" if before is None else f", before {before}"
-        absent = [str(child.platform) for child in image.contents.left_out if child.platform]
+        absent = image.contents.absent
         without = f", without {some(absent)}" if absent else ""
         of = f" ({', '.join(image.contents.platforms)})" if image.contents.platforms else ""
         count = len(image.referrers)
         artifacts = f", with {counted(count, 'referrer')}" if count else ""
         self.output.line(f"{name} {top.digest}{of}{without}{artifacts}{moved}")
+        image.say_elsewhere(self.output.note)
         return {
             "name": str(name),
             "digest": str(top.digest),

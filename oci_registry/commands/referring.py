@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 
 from oci_registry.commands.bundle import Bundle
 from oci_registry.commands.contents import Contents, NamedImage, Shelf, every, walk
-from oci_registry.commands.store import CommandStore
+from oci_registry.commands.store import CommandStore, WrongContent
 from oci_registry.spec.contents import MOST, Child, Unreadable
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import DigestInvalid
@@ -28,7 +28,7 @@ class Found:
 def find_referrers(store: CommandStore, shelf: Shelf, image: NamedImage) -> Found:
     """Return the referrers of an image, and theirs, from the stored lists. Raises `Unreadable`.
 
-    Referrers that are listed but not stored completely count as absent.
+    Referrers that are listed but not stored completely count as absent. Raises `WrongContent` for a corrupt list.
     """
     registry, repository = image.name.registry, image.name.repository
     waiting = list(image.contents.manifests)
@@ -38,6 +38,8 @@ def find_referrers(store: CommandStore, shelf: Shelf, image: NamedImage) -> Foun
     while waiting:
         subject = waiting.pop()
         kept = store.referrers(registry, repository, subject)
+        if kept is None and store.has_referrers(registry, repository, subject):
+            raise WrongContent(f"the stored list of the referrers of {subject} is corrupt")
         for digest in [] if kept is None else _digests(kept.index):
             if digest in seen:
                 continue

@@ -17,6 +17,7 @@ from oci_registry.commands.scrub_daemon import count_lines, scrub_by_daemon
 from oci_registry.commands.sources import read_options
 from oci_registry.commands.store import CommandStore, Exclusive, readable
 from oci_registry.config.settings import DEFAULT_SCRUB_RATE
+from oci_registry.management.notices import Notices
 from oci_registry.scrub.checks import Checker
 from oci_registry.scrub.healing import Healing, Stores
 from oci_registry.scrub.nouns import Fault, Kind, Outcome, Progress
@@ -27,6 +28,7 @@ from oci_registry.scrub.record import Record
 from oci_registry.scrub.report import sentence
 from oci_registry.spec.sizes import Size, parse_rate
 from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import BLOBS, REPOSITORIES
 from oci_registry.storage.manifests import ManifestStore
@@ -140,7 +142,10 @@ def _scrub(store: CommandStore, rate: Size, output: Output, *, remove: bool, ane
         TagStore(driver),
         ReferrersStore(driver, store.usage),
     )
-    healing = Healing(stores, None if remove else Quarantine(driver))
+    # A bucket has no lock: daemons on it go on.
+    local = isinstance(store.medium, FilesystemDriver)
+    announce = None if local else Notices(driver).announce
+    healing = Healing(stores, None if remove else Quarantine(driver), announce=announce)
     checker = Checker(driver, at_once, reader, seconds)
 
     def save(progress: Progress) -> Deferred[None]:

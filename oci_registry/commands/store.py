@@ -26,7 +26,7 @@ from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.histories import HistoryStore, Sighting
 from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import IDriver, IStoredObject
-from oci_registry.storage.keys import blob_key, manifest_key, tag_key
+from oci_registry.storage.keys import blob_key, manifest_key, referrers_key, tag_key
 from oci_registry.storage.lock import StoreInUse, StoreLock
 from oci_registry.storage.manifests import ManifestStore, unpack
 from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
@@ -121,8 +121,12 @@ class CommandStore:
             raise WrongContent(f"the stored manifest {digest} is corrupt: {error}") from None
 
     def referrers(self, registry: str, repository: str, digest: Digest) -> KeptReferrers | None:
-        """Return the list of referrers of a manifest; None if none is stored."""
+        """Return the list of referrers of a manifest; None if none is stored, or it is unreadable."""
         return now(ReferrersStore(self.driver, self.usage).peek(registry, repository, digest))
+
+    def has_referrers(self, registry: str, repository: str, digest: Digest) -> bool:
+        """Whether a list of referrers of a manifest is stored, readable or not."""
+        return now(self.driver.stat(referrers_key(registry, repository, digest))) is not None
 
     def size(self, digest: Digest) -> int | None:
         """Return the size of a blob in bytes; None if there is none."""

@@ -96,6 +96,8 @@ class Warming:
     mirror: Mirror
     wanted: Wanted
     patience: Patience = Factory(Patience)
+    elsewhere: set[Digest] = Factory(set)
+    """Layers that were not there to be stored, since registries do not distribute them."""
 
     def find(self, image: Image) -> None:
         """Get all manifests of an image fetched, and collect its blobs. Raises `Missing`."""
@@ -147,6 +149,7 @@ class Warming:
         while True:
             answer = self._get(name, f"blobs/{blob.digest}", _FIRST_BYTE, 1)
             if answer.status == 404 and is_elsewhere(blob):
+                self.elsewhere.add(blob.digest)
                 return fetched
             # 416: it is empty. 307: it is in the bucket.
             if answer.status not in (200, 206, 307, 416):

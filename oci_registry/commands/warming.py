@@ -187,6 +187,9 @@ def _warm(warming: Warming, images: Sequence[Image], jobs: int, output: Output) 
     for digest, result in in_parallel(jobs, list(needed), fetch):
         _count(digest, result, needed, blobs, output)
     output.progress.end()
+    for digest in warming.elsewhere:
+        for image in needed[digest]:
+            output.note(f"{image.name}: the registry does not distribute the layer {digest}")
 
 
 def _note(image: Image, result: object) -> None:

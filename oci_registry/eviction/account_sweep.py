@@ -22,6 +22,7 @@ from oci_registry.account.queries import (
     set_lifetimes,
 )
 from oci_registry.eviction.sweep import Lifetimes, Sweep, Swept
+from oci_registry.storage.keys import manifest_key, tag_key
 
 
 class AccountSweep(Sweep):
@@ -61,12 +62,15 @@ class AccountSweep(Sweep):
         return swept
 
     async def _evict(self, lifetimes: Lifetimes, began: float) -> Swept:
+        # Left of a sweep that could not announce it.
+        await self._announcements.send()
         await self._account.ask(set_lifetimes(lifetimes.by_host, lifetimes.otherwise))
         # The query also checks the store: the account learns which manifests another process has used.
         await self._mark_pinned(began)
         # Blobs first: without its manifest, a blob would have another lifetime.
         blobs, size = await self._evict_blobs(lifetimes, began)
         manifests, tags = await self._evict_manifests(began)
+        await self._announcements.send()
         return Swept(blobs, size, manifests, tags, await self._remove_expired_lists(began))
 
     async def _mark_pinned(self, began: float) -> None:
@@ -113,6 +117,7 @@ class AccountSweep(Sweep):
                 if not self._is_in_use(manifest, began):
                     tags += await self._remove_tags_of(manifest)
                     manifests += await self._remove_manifest(manifest, began)
+                    await self._announcements.send_due()
                 if self._is_outdated():
                     after = start
                     break
@@ -148,6 +153,7 @@ class AccountSweep(Sweep):
                 break
             if record is not None and record.digest == manifest.digest:
                 count += await self._tags.delete(manifest.host, repository, tag)
+                self._announcements.add(tag_key(manifest.host, repository, tag))
         self._metrics.swept.labels("tag").inc(count)
         return count
 
@@ -155,6 +161,7 @@ class AccountSweep(Sweep):
         if self._is_in_use(manifest, began):
             return 0
         removed = await self._manifests.delete(manifest.host, manifest.digest)
+        self._announcements.add(manifest_key(manifest.host, manifest.digest))
         self._metrics.swept.labels("manifest").inc(removed)
         return int(removed)
 

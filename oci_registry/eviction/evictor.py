@@ -23,12 +23,14 @@ from oci_registry.account.images import (
 from oci_registry.account.newest import NewestTags, keep_newest
 from oci_registry.account.nouns import NEWEST
 from oci_registry.account.queries import current_tags
+from oci_registry.eviction.announcements import Announcements
 from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.plan import Blob, Image, Plan, Snapshot, plan
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 
@@ -106,6 +108,8 @@ class Evictor:
         """The newest tags of each repository, whose images are evicted last."""
         self.evicted: Callable[[Evicted], None] = lambda _: None
         """Called with the result of a round that has evicted something."""
+        self.announcements = Announcements(now)
+        """Tells other daemons on the same store what was evicted."""
 
     async def free(self, need: int, host: str | None = None) -> Evicted:
         """Free *need* bytes, or as many as can be freed. Never fails.
@@ -123,6 +127,8 @@ class Evictor:
     async def _free_in_turn(self, need: int, host: str | None) -> Evicted:
         done = _Round()
         try:
+            # Left of a round that could not announce it.
+            await self.announcements.send()
             await self._account.flush()
             if self._account.is_complete and self.compare_first:
                 await self._account.compare()
@@ -158,6 +164,7 @@ class Evictor:
                 if not stays and await self._remove(manifest, family):
                     removed.append(manifest)
             await self._remove_late_tags(removed)
+            await self.announcements.send()
         except AccountOff:
             pass
         except StoreError as error:
@@ -267,8 +274,11 @@ class Evictor:
             done.size += manifest.size
             if number in planned.ghosts:
                 ghosts.append((manifest.host, manifest.digest))
+            await self.announcements.send_due()
         moved = move(planned.moves, planned.newest, ghosts, found.tag_changes)
         await self._account.ask(moved)
+        # Before the blobs: another daemon must not serve a manifest without them.
+        await self.announcements.send()
         blobs = [found.blobs[number] for number in planned.blobs if number not in kept]
         done.size += sum(blob.size for blob in blobs if blob.shared)
         # A client may be reading one by now: then it is loose, and is evicted later.
@@ -286,6 +296,7 @@ class Evictor:
         self._metrics.evicted.labels("blob").inc(len(removed))
         self._metrics.evicted_bytes.inc(size)
         await self._remove_late_tags(gone)
+        await self.announcements.send()
         await self._account.flush()
 
     async def _remove_late_tags(self, removed: Sequence[StoredManifest]) -> None:
@@ -299,7 +310,7 @@ class Evictor:
             if record is None or record.digest != digest:
                 continue
             if await self._manifests.peek(host, digest) is None:
-                await self._tags.delete(host, repository, tag)
+                await self._remove_tag(host, repository, tag)
 
     async def _remove(self, manifest: StoredManifest, family: Mapping[int, StoredManifest]) -> bool:
         """Remove a manifest and its tags; return False if it, or one in *family* that names it, is pinned."""
@@ -308,12 +319,17 @@ class Evictor:
             if self._is_pinned(manifest, family):
                 return False
             if record is not None and record.digest == manifest.digest:
-                await self._tags.delete(manifest.host, repository, tag)
+                await self._remove_tag(manifest.host, repository, tag)
         if self._is_pinned(manifest, family):
             return False
         await self._manifests.delete(manifest.host, manifest.digest)
+        self.announcements.add(manifest_key(manifest.host, manifest.digest))
         self._metrics.evicted.labels("image").inc()
         return True
+
+    async def _remove_tag(self, host: str, repository: str, tag: str) -> None:
+        await self._tags.delete(host, repository, tag)
+        self.announcements.add(tag_key(host, repository, tag))
 
     def _is_pinned(self, manifest: StoredManifest, family: Mapping[int, StoredManifest]) -> bool:
         pinned = self._pinned.latest()

@@ -18,8 +18,10 @@ from twisted.python.failure import Failure
 from oci_registry.account.account import Account
 from oci_registry.account.newest import NewestTags
 from oci_registry.account.nouns import on_disk
+from oci_registry.eviction.announcements import Announce
 from oci_registry.eviction.attempts import Attempts
 from oci_registry.eviction.evictor import Evicted, Evictor
+from oci_registry.eviction.other_use import OtherUse
 from oci_registry.eviction.store_use import Limits, StoreUse
 from oci_registry.eviction.upstream_sizes import FRACTIONS, UpstreamSizes
 from oci_registry.metrics import Metrics
@@ -81,7 +83,8 @@ class StoreLimit:
         *,
         shared: bool = False,
     ) -> None:
-        self.use = StoreUse(account, driver, metrics, limits, shared=shared)
+        other = OtherUse(driver, clock.seconds)
+        self.use = StoreUse(account, driver, metrics, limits, other, shared=shared)
         """How much the store takes, and may take."""
         self._account = account
         self._evictor = evictor
@@ -111,6 +114,10 @@ class StoreLimit:
     def tell(self, evicted: Callable[[Evicted], None]) -> None:
         """Call *evicted* after each round that has evicted something."""
         self._evictor.evicted = evicted
+
+    def announce(self, announce: Announce) -> None:
+        """Have *announce* tell other daemons on the same store what is evicted."""
+        self._evictor.announcements.announce = announce
 
     def keep_forever(self, is_forever: Callable[[str], bool]) -> None:
         """Never evict images of registries for which this is true."""
@@ -248,6 +255,8 @@ class StoreLimit:
         if not self.use.is_limited and not self.upstreams:
             return
         await self.use.measure()
+        if self._account.is_complete:
+            await self.use.other.look()
         if self._account.is_complete and self.use.room(HIGH) < 0:
             evicting = self._evict(0)
             if evicting is not None:

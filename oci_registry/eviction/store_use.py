@@ -7,6 +7,7 @@ from contextlib import suppress
 from attrs import frozen
 
 from oci_registry.account.account import Account
+from oci_registry.eviction.other_use import OtherUse
 from oci_registry.metrics import Metrics
 from oci_registry.spec.sizes import Size
 from oci_registry.storage.interfaces import IDriver, Space, StoreError
@@ -23,10 +24,15 @@ class Limits:
     free: Size | None = None
 
 
+QUARANTINE_SHARE = 100
+"""The quarantine has at most this fraction of the limit."""
+
+
 class StoreUse:
     """Computes how many bytes the store of *account* takes, and how many it may take within *limits*.
 
-    While the account is not complete, all that is on the volume counts as stored. *shared*: it is a bucket.
+    *other*: what it takes beside what is in the account. While the account is not complete, all that is on the
+    volume counts as stored. *shared*: it is a bucket.
     """
 
     def __init__(
@@ -35,9 +41,11 @@ class StoreUse:
         driver: IDriver,
         metrics: Metrics,
         limits: Limits,
+        other: OtherUse,
         *,
         shared: bool = False,
     ) -> None:
+        self.other = other
         self.reserved = 0
         """Bytes that are reserved for blobs that are being downloaded."""
         self._account = account
@@ -77,7 +85,13 @@ class StoreUse:
         state = self._account.state
         if state is None:
             return 0
-        return state.sums.disk + (0 if self._shared else state.file_size)
+        other = self.other.size(unknown=self.most_in_quarantine() or 0)
+        return state.sums.disk + other + (0 if self._shared else state.file_size)
+
+    def most_in_quarantine(self) -> int | None:
+        """Return how many bytes the quarantine may take; None if that is not limited, or not known."""
+        cap = self.cap()
+        return None if cap is None else cap // QUARANTINE_SHARE
 
     def _most_stored(self) -> float:
         """Return an upper bound of the stored bytes: all used bytes of the volume, if it is not known."""

@@ -15,11 +15,13 @@ from attrs import define, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from oci_registry.eviction.announcements import Announce, Announcements
 from oci_registry.eviction.pinned import Pinned, PinnedImages
 from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
@@ -67,8 +69,8 @@ class Sweep:
 
     *begin*: prepares the store, given the oldest use that matters, and returns whether this process is
     to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
-    *totals*: are corrected by each pass. *batch*: the number of blobs that are removed at once.
-    *upkeep*: that of held tags and of histories. *pinned*: the pinned images; None: there are none.
+    *totals*: are corrected by each pass. *batch*: the number of blobs that are removed at once. *upkeep*:
+    that of held tags and of histories. *pinned*: the pinned images; None: there are none. *announce*: tells other daemons on the same store which tags and manifests were removed; None: there are none.
     """
 
     _log = Logger()
@@ -88,6 +90,7 @@ class Sweep:
         batch: int = 500,
         upkeep: TagUpkeep | None = None,
         pinned: PinnedImages | None = None,
+        announce: Announce | None = None,
     ) -> None:
         self._blobs = blobs
         self._manifests = manifests
@@ -102,6 +105,7 @@ class Sweep:
         self._batch = batch
         self._upkeep = upkeep
         self._pinned = pinned
+        self._announcements = Announcements(now, announce)
         self._seen = Pinned()
         """The pins that this pass uses."""
 
@@ -124,6 +128,8 @@ class Sweep:
         if not await self._begin(began - self._lifetimes.longest):
             return Swept()
         await self._begin_upkeep(began)
+        # Left of a sweep that could not announce it.
+        await self._announcements.send()
         walk = Walk()
         kept, expired = await self._sort_manifests(began, walk)
         idle = await self._idle_blobs(began, walk)
@@ -145,6 +151,7 @@ class Sweep:
         # Tags first: if the sweep ended after the manifests, the next one would not find them.
         tags = await self._remove_tags(unused, began) if unused else 0
         manifests = await self._remove_manifests(unused, began)
+        await self._announcements.send()
         referrers = await self._remove_referrers(began)
         swept = Swept(blobs, size, manifests, tags, referrers)
         self._report(swept)
@@ -292,6 +299,8 @@ class Sweep:
             if await self._manifests.delete(host, digest):
                 self._totals.remove(size)
                 count += 1
+                self._announcements.add(manifest_key(host, digest))
+                await self._announcements.send_due()
         self._metrics.swept.labels("manifest").inc(count)
         return count
 
@@ -303,6 +312,8 @@ class Sweep:
             await self._keep_new_pins(manifests, {}, began)
             if record is not None and (host, record.digest) in manifests:
                 count += await self._tags.delete(host, repository, tag)
+                self._announcements.add(tag_key(host, repository, tag))
+            await self._announcements.send_due()
         self._metrics.swept.labels("tag").inc(count)
         return count
 

@@ -1,8 +1,10 @@
-"""Announces removals to other daemons on the same store, so that they do not serve the objects from memory.
+"""Announces removals and evictions to other daemons on the same store, which then drop the objects from memory.
+
+A blob is announced only if it is corrupt, so that nobody reads on.
 
 Each notice is an object of its own, so that daemons that write at the same time do not overwrite each other's.
-Each daemon lists them about once a second, reads the new ones, and removes those that it has known for
-a minute.
+Each daemon lists them about once a second, reads the new ones of others, and removes those that it has known for
+a minute. So there are those of a minute at any time; a round of evictions makes a few.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ import re
 from collections.abc import Sequence
 from uuid import uuid4
 
+from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IDriver, StoreError
-from oci_registry.storage.keys import parse_manifest_key, parse_tag_key
+from oci_registry.storage.keys import parse_blob_key, parse_manifest_key, parse_tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 
@@ -41,12 +45,19 @@ class Notices:
 
     def __init__(self, driver: IDriver) -> None:
         self._driver = driver
+        self._own: LRUCache[str, None] = LRUCache(MOST)
 
     async def announce(self, keys: Sequence[str]) -> None:
         """Announce to all daemons that the objects at these keys have changed."""
         for start in range(0, len(keys), KEYS):
             content = json.dumps({"keys": list(keys[start : start + KEYS])}).encode()
-            await self._driver.put(f"{NOTICES}/{uuid4().hex}", content)
+            notice = f"{NOTICES}/{uuid4().hex}"
+            self._own[notice] = None
+            await self._driver.put(notice, content)
+
+    def is_own(self, notice: str) -> bool:
+        """Whether it was announced here."""
+        return notice in self._own
 
     async def all(self) -> list[str]:
         """Return the keys of the notices, `MOST` at most."""
@@ -73,7 +84,10 @@ class Notices:
 
 
 class NoticeFollower:
-    """Drops removed objects from memory; reads notices every *interval* seconds from `start` to `stop`."""
+    """Drops what others have removed or found corrupt; looks every *interval* seconds from `start` to `stop`.
+
+    The announcements of this process itself are ignored: the objects may have been pulled again since.
+    """
 
     _log = Logger()
 
@@ -82,12 +96,14 @@ class NoticeFollower:
         notices: Notices,
         tags: TagStore,
         manifests: ManifestStore,
+        blobs: BlobStore,
         clock: IReactorTime,
         interval: float = INTERVAL,
     ) -> None:
         self._notices = notices
         self._tags = tags
         self._manifests = manifests
+        self._blobs = blobs
         self._clock = clock
         self._interval = interval
         self._seen: dict[str, float] = {}
@@ -123,13 +139,14 @@ class NoticeFollower:
             self._log.failure("the notices of other daemons could not be followed", failure)
 
     async def look(self) -> None:
-        """Drop the objects of new notices, including those of this process. Raises `StoreError`."""
+        """Drop the objects of new notices of others. Raises `StoreError`."""
         found, now = await self._notices.all(), self._clock.seconds()
         self._seen = {notice: self._seen[notice] for notice in found if notice in self._seen}
         for notice in found:
             if notice not in self._seen:
-                for key in await self._notices.read(notice):
-                    self._drop(key)
+                if not self._notices.is_own(notice):
+                    for key in await self._notices.read(notice):
+                        self._drop(key)
                 self._seen[notice] = now
         old = [notice for notice, since in self._seen.items() if now - since >= KEPT]
         if old:
@@ -141,3 +158,5 @@ class NoticeFollower:
             self._tags.drop(*tag)
         elif manifest is not None:
             self._manifests.drop(*manifest)
+        elif (blob := parse_blob_key(key)) is not None:
+            self._blobs.interrupt(blob)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from attrs import frozen
 
+from oci_registry.eviction.announcements import Announce
 from oci_registry.scrub.checks import Checked
 from oci_registry.scrub.nouns import Fault, Kind, Mender, Outcome, Subject
 from oci_registry.scrub.quarantine import Quarantine
@@ -41,15 +44,21 @@ class Stores:
 class Healing:
     """Takes corrupt objects of *stores* out of service. *quarantine*: None if they are removed.
 
+    *announce*: tells other daemons on the same store which blobs are corrupt; None: there are none.
     Unreadable objects are never removed, since they may be right.
     """
 
     def __init__(
-        self, stores: Stores, quarantine: Quarantine | None, mender: Mender | None = None
+        self,
+        stores: Stores,
+        quarantine: Quarantine | None,
+        mender: Mender | None = None,
+        announce: Announce | None = None,
     ) -> None:
         self._stores = stores
         self._quarantine = quarantine
         self._mender = mender or NoMender()
+        self._announce = announce
 
     async def heal(self, checked: Checked, *, fetch: bool) -> Fault:
         """Take an object out of service, and store it again; return the outcome.
@@ -94,6 +103,7 @@ class Healing:
         if subject.kind is Kind.BLOB and subject.digest is not None:
             # At once, since making room in the quarantine takes time.
             stores.blobs.suspend(subject.digest)
+            await self._tell_others(subject.key)
         try:
             if self._quarantine is not None:
                 target = await self._quarantine.admit(subject.key, checked.info.size)
@@ -117,6 +127,12 @@ class Healing:
         if not moved:
             return Outcome.REPLACED
         return Outcome.REMOVED if target is None else Outcome.QUARANTINED
+
+    async def _tell_others(self, key: str) -> None:
+        if self._announce is not None:
+            # What follows fails too if the store does.
+            with suppress(StoreError):
+                await self._announce([key])
 
     async def _restore(self, subject: Subject) -> bool:
         """Store an object again from memory, or else forget that it was stored."""

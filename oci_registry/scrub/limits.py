@@ -10,8 +10,6 @@ from oci_registry.scrub.quarantine import QuarantineLimits
 from oci_registry.scrub.times import ScrubTimes
 
 MIB = 1024 * 1024
-_SHARE = 100
-"""The quarantine has at most this fraction of the space that the store may take."""
 
 
 @frozen
@@ -27,14 +25,9 @@ class ScrubLimits:
 
     def of(self, settings: Settings) -> ScrubLimits:
         """Return the limits for some settings."""
-        quarantine, limit = self.quarantine, settings.max_size
-        if limit is not None and limit.share is None:
-            size = min(quarantine.size, limit.bytes // _SHARE)
-            quarantine = evolve(quarantine, size=size)
         bucket = isinstance(settings.storage, S3Settings)
         return evolve(
             self,
             times=evolve(self.times, interval=settings.scrub_interval),
-            quarantine=quarantine,
             piece=self.piece_of_bucket if bucket else self.piece,
         )

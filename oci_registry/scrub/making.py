@@ -6,6 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 from oci_registry.config.settings import Settings
+from oci_registry.eviction.announcements import Announce
+from oci_registry.eviction.store_use import StoreUse
 from oci_registry.metrics import Metrics
 from oci_registry.scrub.checks import Checker
 from oci_registry.scrub.healing import Healing, Stores
@@ -29,12 +31,18 @@ def make_scrub(
     reader: ManifestReader,
     mender: Mender,
     limits: ScrubLimits,
+    use: StoreUse | None,
+    announce: Announce | None,
 ) -> Scrub:
-    """Make the scrub. *hashing*: the threads in which blobs are hashed. *mender*: fetches content again."""
+    """Make the scrub. *hashing*: the threads in which blobs are hashed. *mender*: fetches content again.
+
+    *use*: how much the store may take; None: it has no limit. *announce*: as for `Healing`.
+    """
     limits = limits.of(settings)
     now = reactor.seconds
     checker = Checker(stores.driver, hashing, reader, now, limits.piece)
-    healing = Healing(stores, Quarantine(stores.driver, limits.quarantine), mender)
+    quarantine = Quarantine(stores.driver, limits.quarantine, use)
+    healing = Healing(stores, quarantine, mender, announce)
     report = LoggedReport(metrics)
 
     def make_pass(progress: Progress, save: Save) -> Pass:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from oci_registry.account.nouns import on_disk
+from oci_registry.eviction.store_use import StoreUse
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
-
-QUARANTINE = "quarantine"
-"""The first part of keys in the quarantine; the rest is the original key of the object."""
+from oci_registry.storage.keys import QUARANTINE
 
 
 @frozen
@@ -19,25 +19,47 @@ class QuarantineLimits:
 
 
 class Quarantine:
-    """Makes room for corrupt objects by removing the oldest ones."""
+    """Makes room for corrupt objects by removing the oldest ones.
 
-    def __init__(self, driver: IDriver, limits: QuarantineLimits = QuarantineLimits()) -> None:
+    *use*: counts it, and may have less room for it than *limits*; None: the store has no limit.
+    """
+
+    def __init__(
+        self,
+        driver: IDriver,
+        limits: QuarantineLimits = QuarantineLimits(),
+        use: StoreUse | None = None,
+    ) -> None:
         self._driver = driver
         self._limits = limits
+        self._use = use
 
     async def admit(self, key: str, size: int) -> str | None:
         """Return the key in the quarantine for an object; None if there is no room. May raise StoreError."""
-        if not self._limits.objects or size > self._limits.size:
+        most = self._most()
+        if not self._limits.objects or size > most:
             return None
         target = f"{QUARANTINE}/{key}"
         kept = [info async for info in self._driver.list(QUARANTINE) if info.key != target]
         kept.sort(key=_age)
         total = sum(info.size for info in kept) + size
-        while kept and (len(kept) >= self._limits.objects or total > self._limits.size):
+        while kept and (len(kept) >= self._limits.objects or total > most):
             oldest = kept.pop(0)
             await self._driver.delete(oldest.key)
             total -= oldest.size
+        if self._use is not None:
+            # Before the object is moved: for a moment it counts twice.
+            self._use.other.admitted(sum(on_disk(each) for each in (size, *_sizes(kept))))
         return target
+
+    def _most(self) -> int:
+        """Return how many bytes may be kept."""
+        share = None if self._use is None else self._use.most_in_quarantine()
+        return self._limits.size if share is None else min(share, self._limits.size)
+
+
+def _sizes(objects: list[ObjectInfo]) -> list[int]:
+    return [info.size for info in objects]
 
 
 def _age(info: ObjectInfo) -> tuple[float, str]:

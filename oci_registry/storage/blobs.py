@@ -70,6 +70,8 @@ class BlobStore:
         self._withdrawn: LRUCache[Digest, None] = LRUCache(limits.withdrawn)
         self._withdrawals = 0
         self._hashed: LRUCache[Digest, int] = LRUCache(limits.remembered)
+        self.cut: Callable[[], None] = lambda: None
+        """Called when blobs that are being read must not be sent any more."""
 
     async def size(self, digest: Digest, expected: int | None = None) -> int | None:
         """Return the size of a stored blob in bytes, or None. *expected*: as for `open`."""
@@ -190,10 +192,17 @@ class BlobStore:
         Readers that have received a part of it fail; others get it from its registry.
         """
         self._withdrawn[digest] = None
+        self.interrupt(digest)
+
+    def interrupt(self, digest: Digest) -> None:
+        """End what is being read of a corrupt blob; what is opened from now on may be right."""
         self._withdrawals += 1
         self._hashed.pop(digest, None)
-        for blob in self._readers.get(digest, ()):
+        readers = self._readers.get(digest, ())
+        for blob in readers:
             blob.withdrawn = True
+        if readers:
+            self.cut()
 
     async def withdraw(self, digest: Digest, found: IInspectedObject, target: str | None) -> bool:
         """Move a corrupt blob to the key *target*, or remove it.

@@ -34,6 +34,8 @@ REPOSITORIES = "repositories"
 PINS = "pins"
 HISTORIES = "histories"
 HOLDS = "holds"
+QUARANTINE = "quarantine"
+"""The first part of the keys of corrupt objects; the rest is the key that each of them had."""
 TAGS = "_tags"
 """The folder of a repository that has its tags."""
 _UPPER = re.compile("[A-Z]")

@@ -32,6 +32,11 @@ class KeptReferrers:
     index: bytes
     checked: float
 
+    def to_stored(self) -> bytes | None:
+        """Return the stored form; None if it is too large to be stored."""
+        stored = json.dumps({"checked": self.checked}).encode() + b"\n" + self.index
+        return None if len(stored) > LARGEST else stored
+
 
 class ReferrersStore:
     """Lists by registry, repository and subject digest. All coroutines may raise `StoreError`.
@@ -77,10 +82,10 @@ class ReferrersStore:
     async def put(self, host: str, repository: str, digest: Digest, kept: KeptReferrers) -> None:
         """Store a list and replace an older one; one that is too large is not stored."""
         key = referrers_key(host, repository, digest)
-        head = json.dumps({"checked": kept.checked}).encode()
-        if len(head) + 1 + len(kept.index) > LARGEST:
+        stored = kept.to_stored()
+        if stored is None:
             return
-        await self._driver.put(key, head + b"\n" + kept.index)
+        await self._driver.put(key, stored)
         self._usage.used(key)
         self._written[key] = _fingerprint(kept.index), kept.checked
 

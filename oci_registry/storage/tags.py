@@ -106,6 +106,7 @@ class TagStore:
         self._recent: LRUCache[str, TagRecord | None] = LRUCache(remembered)
         self._stored: LRUCache[str, TagRecord] = LRUCache(remembered)
         self._reading: SingleFlight[str, TagRecord | None] = SingleFlight()
+        self._deleted = 0
 
     def recall(self, host: str, repository: str, tag: str) -> TagRecord | None:
         """Return a record if it is in memory."""
@@ -123,11 +124,13 @@ class TagStore:
         return await self._reading.run(key, lambda: self._get(key))
 
     async def _get(self, key: str) -> TagRecord | None:
+        deleted = self._deleted
         record = await self._read(key)
         if key in self._recent:
             # Upstream has been asked meanwhile: that record is newer.
             return self._recent[key]
-        if record is not None:
+        if record is not None and deleted == self._deleted:
+            # Otherwise it may have been removed while it was read.
             self._recent[key] = self._stored[key] = record
         return record
 
@@ -151,6 +154,7 @@ class TagStore:
     def drop(self, host: str, repository: str, tag: str) -> None:
         """Forget a tag in memory, since another process has changed its record."""
         key = tag_key(host, repository, tag)
+        self._deleted += 1
         self._recent.pop(key, None)
         self._stored.pop(key, None)
 
@@ -174,6 +178,7 @@ class TagStore:
     async def delete(self, host: str, repository: str, tag: str) -> bool:
         """Remove a record."""
         key = tag_key(host, repository, tag)
+        self._deleted += 1
         self._stored.pop(key, None)
         if self._recent.get(key) is not None:
             del self._recent[key]

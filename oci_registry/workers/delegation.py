@@ -43,6 +43,12 @@ class Delegations:
         if self._running.pop(number, None) is not None:
             self._send(pack("unsend", number=number))
 
+    def cut(self) -> None:
+        """Have the worker end what must not be sent any more; its report says how much it has sent."""
+        for number, (_, writer) in self._running.items():
+            if writer.part() is None:
+                self._send(pack("cut", number=number))
+
     def reported(self, message: Message) -> None:
         """Take note that the worker has sent so many bytes, and perhaps all."""
         number = int(message.fields["number"])

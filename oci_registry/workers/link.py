@@ -107,6 +107,10 @@ class WorkerLink:
         """Let this worker send the data of a writer."""
         return self._delegations.begin(transport, writer)
 
+    def cut(self) -> None:
+        """Have this worker end what must not be sent any more."""
+        self._delegations.cut()
+
     @property
     def load(self) -> int:
         """The number of connections that the worker has or sends on."""

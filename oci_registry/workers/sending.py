@@ -92,6 +92,10 @@ class PartSender:
             self.stop()
             self._report(self._unreported, True)
 
+    def end(self) -> None:
+        """Send no more, and report what was sent. Idempotent."""
+        self._end()
+
     def stop(self) -> None:
         """Stop sending, without a report. Idempotent."""
         if self._ended:

@@ -139,6 +139,11 @@ class WorkerProcesses:
         """Return how many connections the workers have themselves."""
         return sum(link.connections for link in self._links)
 
+    def cut(self) -> None:
+        """Have all workers end what must not be sent any more."""
+        for link in list(self._links):
+            link.cut()
+
     def ready(self, link: WorkerLink) -> None:
         """Leave new connections to the workers."""
         self._ready.add(link)

@@ -156,6 +156,10 @@ class Worker:
                 if sender is not None:
                     sender.stop()
                 self._stop_if_done()
+            case "cut", []:
+                sender = self._sending.get(int(message.fields["number"]))
+                if sender is not None:
+                    sender.end()
             case "lease", []:
                 self._borrower.borrow(unpack_lease(message))
             case "close", []:

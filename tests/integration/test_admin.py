@@ -204,6 +204,22 @@ class Port(AdminTestCase):
             [line for line in said if "short" in line.split(": ")[-1][:5] or OTHER in line]
         )
 
+    @running
+    async def test_streams_after_a_reload(self) -> None:
+        """Streams of events that were opened with the old token end; one of the socket goes on."""
+        await self.begin()
+        local = await self.admin.begin("/api/v1/events")
+        old = await self.remote.begin("/api/v1/events", Authorization=f"Bearer {TOKEN}")
+        for stream in (local, old):
+            await stream.got_headers
+        streams = self.daemons[-1].parts.streams
+        self.assertEqual(2, len(streams))
+        self.file.write_text(OTHER)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await old.done
+        self.assertTrue(old.complete)
+        self.assertEqual(1, len(streams))
+
 
 class Watching(AdminTestCase):
     """What is seen of a daemon at work."""

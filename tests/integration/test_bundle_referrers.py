@@ -14,12 +14,13 @@ from twisted.trial.unittest import SkipTest, TestCase
 from oci_registry.commands.store import CommandStore
 from oci_registry.config.settings import FilesystemSettings
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.image import parse_image
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.referrers import descriptor_of
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.storage.keys import blob_key, manifest_key
-from oci_registry.storage.referrers import KeptReferrers, entries_of, index_of
+from oci_registry.storage.keys import blob_key, manifest_key, referrers_key
+from oci_registry.storage.referrers import LARGEST, KeptReferrers, entries_of, index_of
 from tests.support.bundles import Ran, add_image, command, described, image_parts, store_in, tree
 from tests.support.daemon import MirrorTestCase, running
 
@@ -148,6 +149,16 @@ class Exporting(ReferrersTestCase):
         self.assertIn("is corrupt", ran.err)
         self.assertFalse(self.bundle.exists())
 
+    def test_corrupt_list(self) -> None:
+        """If a list is corrupt, nothing is exported: nobody knows what is missing."""
+        path = self.root / referrers_key(HUB, REPOSITORY, self.top.digest)
+        path.chmod(0o644)
+        path.write_bytes(b"x")
+        ran = self.export("--referrers")
+        self.assertEqual(1, ran.status)
+        self.assertIn(f"the stored list of the referrers of {self.top.digest} is corrupt", ran.err)
+        self.assertFalse(self.bundle.exists())
+
 
 class Importing(ReferrersTestCase):
     """Bundles with referrers."""
@@ -196,6 +207,26 @@ class Importing(ReferrersTestCase):
         kept_now = store.referrers(HUB, REPOSITORY, self.top.digest)
         assert kept_now is not None
         self.assertEqual([*odd, descriptor_of(self.sbom)], entries_of(kept_now.index))
+
+    def test_too_long(self) -> None:
+        """A list that would be too large stays as it was; that is said, and the status is 1."""
+        store = store_in(self.other)
+        large = [{"annotations": {"x": "y" * (LARGEST - 200)}}]
+        store.add_referrers(HUB, REPOSITORY, self.top.digest, KeptReferrers(index_of(large), 1.0))
+        self.export("--referrers")
+        ran = command("import", self.bundle, "--root", self.other, "--json")
+        said = f"docker.io/library/x:1: the referrers of {self.top.digest} are not listed: the list would have"
+        self.assertEqual(1, ran.status)
+        self.assertIn(said, ran.err)
+        (problem,) = json.loads(ran.out)["problems"]
+        self.assertIn("more than 5 MiB", problem)
+        kept = store.referrers(HUB, REPOSITORY, self.top.digest)
+        assert kept is not None
+        self.assertEqual(large, entries_of(kept.index))
+        # All the rest is there.
+        self.assertEqual([str(self.own.digest)], self.listed(self.child))
+        self.assertIsNotNone(store.manifest(HUB, self.sbom.digest))
+        self.assertIsNotNone(store.tag(parse_image("docker.io/library/x:1")))
 
     def test_failing_store(self) -> None:
         """If the store fails on the way, lists are as they were, and nothing new is there."""

@@ -12,11 +12,16 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, TestCase
 
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.image import parse_image
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.storage.keys import blob_key, manifest_key
+from oci_registry.storage.tags import TagRecord
 from tests.support.bundles import (
     Ran,
     add_image,
     command,
+    described,
     image_parts,
     store_in,
     tree,
@@ -108,7 +113,34 @@ class Exporting(ExportTestCase):
         self.assertIn("--platform stored", self.refused("y:1"))
         ran = self.export("y:1", "--platform", "stored")
         self.assertEqual(0, ran.status)
-        self.assertIn("(linux/amd64)", ran.out)
+        self.assertIn("(linux/amd64), without linux/arm64", ran.out)
+
+    def test_not_distributed(self) -> None:
+        """A layer that registries do not distribute may be missing, which is said."""
+        absent = Digest.of(b"windows")
+        layers = [
+            {**described(b"windows", "application/vnd.oci.image.layer.nondistributable.v1.tar")}
+        ]
+        config = image_parts("w", "linux/amd64")[1]
+        (first, *_), store = config, store_in(self.root)
+        store.add_blob(first, len(config[first]), iter([config[first]]))
+        document = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": described(config[first], "application/vnd.oci.image.config.v1+json"),
+            "layers": layers,
+        }
+        made = Manifest.read(json.dumps(document).encode(), OCI_MANIFEST)
+        store.add_manifest("docker.io", made, "library/w")
+        record = TagRecord(made.digest, made.media_type, 1.0)
+        store.add_tag(parse_image("docker.io/library/w:1"), record)
+        said = f"docker.io/library/w:1: without {absent}, which registries do not distribute"
+        ran = self.export("w:1")
+        self.assertEqual(0, ran.status)
+        self.assertIn(said, ran.err)
+        ran = command("import", self.bundle, "--root", self.folder / "other")
+        self.assertEqual(0, ran.status)
+        self.assertIn(said, ran.err)
 
     def test_incomplete(self) -> None:
         """An incomplete image is named with what is missing, and can be left out."""

@@ -176,6 +176,11 @@ class Importing(ImportTestCase):
         name = f"blobs/sha256/{self.digest.encoded}"
         ran = self.load(self.pack(files | {name: self.raw}))
         self.assertIn("(linux/amd64), without linux/arm64", ran.out)
+        index = json.loads(index_of({"linux/amd64": self.raw, "linux/arm64": other}))
+        del index["manifests"][1]["platform"]
+        files = self.bundle(json.dumps(index).encode())
+        ran = self.load(self.pack(files | {name: self.raw}))
+        self.assertIn(f"(linux/amd64), without {Digest.of(other)}", ran.out)
         self.root = self.folder / "other"
         self.assertIn("no such platform", self.refused(self.pack(files)))
 

@@ -23,6 +23,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import parse_image
 from oci_registry.spec.patterns import parse_pattern
 from oci_registry.spec.sizes import parse_size
+from oci_registry.storage.keys import blob_key
 from oci_registry.storage.pins import Pins
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.disk import failing
@@ -169,6 +170,29 @@ class Filling(LimitTestCase):
             await self.pull(number, 2 * LAYER)
         gone = await self.client.get(f"/v2/library/app/manifests/{min(set(self.images) - left)}")
         self.assertNotEqual(200, gone.status)
+
+    @running
+    async def test_full_quarantine(self) -> None:
+        """What a scrub has put into the quarantine counts: with it, too, the files never exceed the limit."""
+        self.makers = evolve(MAKERS, limit_times=LimitTimes(patience=60.0))
+        for number in range(10):
+            kept = self.root / "quarantine" / blob_key(Digest.of(b"%d" % number))
+            kept.parent.mkdir(parents=True)
+            kept.write_bytes(CHANCE.randbytes(MIB // 2))
+        daemon = await self.begin()
+        limit = daemon.parts.limit
+        assert limit is not None
+        self.time.forward(2.5)
+        await until(lambda: (limit.use.other.quarantine or 0) >= 5 * MIB)
+        looking = LoopingCall(self.look)
+        looking.start(0.05)
+        for number in range(30):
+            await self.pull(number, 2 * LAYER)
+        looking.stop()
+        await self.rest(daemon)
+        self.assertGreater(self.taken("quarantine"), 5 * MIB - 1)
+        self.assertLessEqual(self.most, CAP)
+        self.assertGreater(self.taken(), 0.7 * CAP)
 
     @running
     async def test_pins_and_upstreams(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 from attrs import evolve
@@ -12,12 +13,15 @@ from twisted.internet.task import deferLater
 from oci_registry.account.account import AccountLimits
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.eviction.limit import LimitTimes
+from oci_registry.management.notices import KEPT, NOTICES
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.sizes import parse_size
 from oci_registry.storage.drivers.s3.driver import LIMITER
 from tests.support.daemon import reactor, running, until
+from tests.support.fake_replies import Asked, Reply
 from tests.support.s3_daemon import BucketTestCase
+from tests.support.s3_proxy import Forward
 
 MIB = 2**20
 CAP = 6 * MIB
@@ -148,6 +152,45 @@ class BucketLimit(BucketTestCase):
             await self.pull(number)
         await self.shrunk()
         await self.rest(second)
+
+    @running
+    async def test_others_learn(self) -> None:
+        """Within a second no other replica serves an evicted image from memory, and that costs few requests."""
+        about_notices: Counter[str] = Counter()
+
+        async def counted(asked: Asked, forward: Forward) -> Reply | None:
+            about_notices[asked.method] += 1
+            return await forward()
+
+        self.proxy.script("*", counted, NOTICES)
+        first = await self.begin()
+        await self.complete(first)
+        second = await self.begin(storage=evolve(self.storage, spool=self.mktemp()))
+        for number in range(9):
+            # Twice, so that the second replica has a ready answer.
+            await self.pull(number)
+            await self.pull(number)
+        await self.shrunk()
+        for daemon in (second, first):
+            await self.rest(daemon)
+        await self.registry.stop()
+        written = len(self.keys(f"{NOTICES}/"))
+        self.assertGreater(written, 0)
+        left = self.tags()
+        self.assertGreater(len(left), 1)
+        for number in self.images.keys() - left:
+            for reference in (str(number), self.images[number][0]):
+                path = f"/v2/library/app/manifests/{reference}"
+                while (await self.client.get(path)).status == 200:
+                    await deferLater(reactor, 0.1)
+        for number in left:
+            await self.pull(number)
+        # Each is read by the other replica alone, once, and all are removed after a minute.
+        self.assertLessEqual(written, 9 - len(left))
+        self.assertEqual({"PUT": written, "GET": written}, dict(about_notices))
+        self.clock.ahead += KEPT
+        while self.keys(f"{NOTICES}/"):
+            await deferLater(reactor, 0.1)
 
     @running
     async def test_too_large(self) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.task import deferLater
 
+from oci_registry.management.notices import NOTICES
 from oci_registry.scrub.limits import ScrubLimits
 from oci_registry.scrub.times import ScrubTimes
 from oci_registry.service import Daemon
 from oci_registry.spec.sizes import Size
 from oci_registry.storage.keys import blob_key
 from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.fake_replies import Asked, Reply
 from tests.support.s3_daemon import MIB, BucketTestCase
+from tests.support.s3_proxy import Forward
 
 FAST = Size(0, None, "0")
 
@@ -70,6 +73,33 @@ class Scrubbing(BucketTestCase):
         response.resume()
         got = await response.done
         self.assertFalse(got.complete)
+
+    @running
+    async def test_readers_of_another_daemon(self) -> None:
+        """A client of another daemon gets no end either: that knows of it within a second."""
+        read: list[Asked] = []
+
+        async def note(asked: Asked, forward: Forward) -> Reply | None:
+            reply = await forward()
+            read.append(asked)
+            return reply
+
+        self.proxy.script("GET", note, NOTICES)
+        scrubbing = await self.filled()
+        self.spoil()
+        # Its client is that of the second daemon.
+        await self.filled()
+        response = await self.client.begin(self.path)
+        await until(lambda: len(response.body) > 0)
+        response.pause()
+        await self.scrubbed(scrubbing)
+        while not read:
+            await deferLater(reactor, 0.05)
+        await deferLater(reactor, 0.05)
+        response.resume()
+        got = await response.done
+        self.assertFalse(got.complete)
+        self.assertEqual(self.layer, bytes((await self.client.get(self.path)).body))
 
     @running
     async def test_several_daemons(self) -> None:

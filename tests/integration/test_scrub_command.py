@@ -12,12 +12,12 @@ from typing import Any
 from twisted.trial.unittest import SkipTest, TestCase
 
 from oci_registry.commands.running import now
-from oci_registry.scrub.quarantine import QUARANTINE
 from oci_registry.scrub.record import KEY
 from oci_registry.spec.digest import Digest
 from oci_registry.storage import keys
 from oci_registry.storage.drivers import inspected, walking_in_order
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.keys import QUARANTINE
 from oci_registry.storage.lock import StoreLock
 from tests.integration.test_scrub import flip
 from tests.support import s3

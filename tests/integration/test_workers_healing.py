@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from random import Random
 
+from twisted.internet.task import deferLater
+
+from oci_registry.admin.local import NAME
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import blob_key
 from oci_registry.workers.sending import LEAST
+from tests.support.admin import LocalClient
 from tests.support.client import Client
-from tests.support.daemon import running, until
+from tests.support.daemon import reactor, running, until
 from tests.support.workers import WorkersTestCase
 
 
@@ -50,6 +55,35 @@ class Healing(WorkersTestCase):
                 await self.check(client, path, layer)
             spoil(file)
             await self.check(client, path, layer)
+
+    @running
+    async def test_corrupt(self) -> None:
+        """A worker stops sending a blob that a scrub finds corrupt; the next client gets the right bytes."""
+        layer = Random(3).randbytes(48 * LEAST)
+        digest = self.registry.add_blob(layer)
+        path = f"/v2/library/app/blobs/{digest}"
+        _, client = await self.serve("--scrub-rate", "0")
+        admin = LocalClient(self.root / NAME)
+        self.addCleanup(admin.close)
+        await client.get(path)
+        file = self.stored(digest)
+        await until(file.exists)
+        file.chmod(0o644)
+        with file.open("r+b") as opened:
+            opened.seek(-1, os.SEEK_END)
+            opened.write(b"x" if layer[-1:] != b"x" else b"y")
+        file.chmod(0o444)
+        slow = await client.begin(path)
+        await until(lambda: len(slow.body) > 0)
+        slow.pause()
+        self.assertEqual(202, (await admin.get("/api/v1/scrub", "POST")).status)
+        while b'"running":true' in (await admin.get("/api/v1/scrub")).body:
+            await deferLater(reactor, 0.1)
+        slow.resume()
+        got = await slow.done
+        self.assertFalse(got.complete)
+        self.assertLess(len(got.body), len(layer))
+        await self.check(client, path, layer)
 
     def stored(self, digest: Digest) -> Path:
         """Return the file of a blob."""

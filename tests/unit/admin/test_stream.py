@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from oci_registry.admin.gate import TokenGate
 from oci_registry.admin.routes import Served
 from oci_registry.admin.stream import (
     MEDIA_TYPE,
@@ -16,6 +17,7 @@ from oci_registry.admin.stream import (
     StreamLimits,
 )
 from oci_registry.admin.table import events_query
+from oci_registry.admin.token import AdminToken
 from oci_registry.events import EventLog
 from oci_registry.web.client_watch import ClientWatch
 from tests.unit.admin.support import ApiTestCase
@@ -30,10 +32,10 @@ class Streams(ApiTestCase):
         self.events = EventLog(self.clock)
         limits = StreamLimits(most=2, waiting=2000)
         self.streams = EventStreams(self.events, ClientWatch(self.clock), self.clock, limits)
-        route = Served(
+        self.route = Served(
             "/events", "events", "D", "Events", MEDIA_TYPE, self.streams.serve, events_query()
         )
-        self.serve_routes([route])
+        self.serve_routes([self.route])
 
     def got(self, connection: Connection) -> list[dict[str, Any]]:
         lines = connection.got.decode().splitlines()
@@ -111,6 +113,24 @@ class Streams(ApiTestCase):
         self.streams.stop()
         self.assertTrue(connection.got.endswith(b"0\r\n\r\n"))
         self.assertEqual(503, self.call("GET", "/api/v1/events").status)
+
+    def test_another_token(self) -> None:
+        """A stream that was opened with a token ends when that is no longer accepted, and gets nothing more."""
+        token = AdminToken("a")
+        self.serve_routes([self.route], TokenGate(token))
+        old, new = (
+            self.ask("/api/v1/events", Authorization=f"Bearer {each}") for each in ("a", "a")
+        )
+        self.streams.check()
+        self.assertEqual(2, len(self.streams))
+        new.leave()
+        token.replace("b")
+        new = self.ask("/api/v1/events", Authorization="Bearer b")
+        self.streams.check()
+        self.events.record("sweep")
+        self.assertTrue(old.got.endswith(b"0\r\n\r\n"))
+        self.assertEqual(([], 1), (self.got(old), len(self.got(new))))
+        new.leave()
 
     def test_head(self) -> None:
         """A HEAD gets the headers, and follows nothing."""

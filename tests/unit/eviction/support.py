@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Lifetimes, Sweep, Swept
@@ -43,6 +44,7 @@ class SweepTestCase(StoreTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.downloading: set[Digest] = set()
+        self.announced: list[str] = []
         self.metrics = Metrics()
         self.pins = Pins(self.driver)
         self.pinned = PinnedImages(self.pins)
@@ -73,7 +75,12 @@ class SweepTestCase(StoreTestCase):
             self.totals,
             batch=self.batch,
             pinned=self.pinned,
+            announce=self.announce,
         )
+
+    async def announce(self, keys: Sequence[str]) -> None:
+        """Note what others are told."""
+        self.announced += keys
 
     def blob(self, data: bytes) -> bytes:
         """Store a blob."""

@@ -71,6 +71,7 @@ class AccountMixin(SweepTestCase):
             self.totals,
             batch=self.batch,
             pinned=self.pinned,
+            announce=self.announce,
         )
         self.account.start()
         settle(self.account, self.clock)

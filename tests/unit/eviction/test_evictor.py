@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from oci_registry.account.images import registry_size
-from oci_registry.eviction.evictor import Evicted, Evictor
+from oci_registry.eviction.evictor import LOOSE_FOR, Evicted, Evictor
 from oci_registry.eviction.pinned import PinnedImages, PinPatterns
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import ImageName, parse_image
@@ -14,7 +16,7 @@ from oci_registry.spec.patterns import parse_pattern
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.storage.keys import blob_key, manifest_key
+from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.pins import Pins
 from oci_registry.storage.tags import TagStore
@@ -94,6 +96,39 @@ class Evictions(EvictionTestCase):
         self.assertEqual([], told)
         self.pulled(b"a")
         self.assertEqual([self.free(1)], told)
+
+    def test_announced(self) -> None:
+        """Others learn which tags and manifests are gone, before the blobs are removed."""
+        told: list[str] = []
+
+        async def announce(keys: Sequence[str]) -> None:
+            told.extend(keys)
+            self.assertTrue(self.has(Digest.of(b"a")))
+            self.assertFalse(set(keys) & set(self.driver._objects))
+
+        self.evictor.announcements.announce = announce
+        image = self.pulled(b"a")
+        self.free(2)
+        self.assertEqual([tag_key(HUB, "a/b", "a"), manifest_key(HUB, image)], told)
+
+    def test_not_announced(self) -> None:
+        """While others cannot be told, no blob of the image is removed; later they are told."""
+        told: list[str] = []
+
+        async def refuse(_: Sequence[str]) -> None:
+            raise StoreError("gone")
+
+        async def announce(keys: Sequence[str]) -> None:
+            told.extend(keys)
+
+        self.evictor.announcements.announce = refuse
+        image = self.pulled(b"a")
+        self.assertEqual(0, self.free(2).blobs)
+        self.assertTrue(self.has(Digest.of(b"a")))
+        self.evictor.announcements.announce = announce
+        self.clock.advance(LOOSE_FOR + 1)
+        self.assertEqual(1, self.free(1).blobs)
+        self.assertIn(manifest_key(HUB, image), told)
 
     def test_pulled_again(self) -> None:
         """An image that was pulled twice outlives those that were pulled once, whatever their age."""

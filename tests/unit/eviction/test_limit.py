@@ -61,6 +61,7 @@ class LimitTestCase(AccountTestCase):
         self.limit = StoreLimit(
             self.account, self.evictor, self.observed, self.clock, self.metrics, limits
         )
+        self.limit.use.other.admitted(0)
 
     def store(self, size: int) -> None:
         """Store a blob."""

@@ -11,7 +11,7 @@ from oci_registry.eviction.sweep import Swept
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
-from oci_registry.storage.keys import blob_key
+from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from tests.unit.eviction.support import (
     BRIEF,
     DAY,
@@ -35,6 +35,14 @@ class Blobs(SweepTestCase):
         self.assertEqual(self.swept(), Swept(blobs=1, size=4))
         self.assertFalse(self.has(b"data"))
         self.assertEqual(self.swept(), Swept())
+
+    def test_announced(self) -> None:
+        """Other daemons learn which manifests and tags are gone."""
+        image = self.manifest(b"config")
+        self.tag(image)
+        self.swept(30)
+        keys = [tag_key(HOST, "library/app", "latest"), manifest_key(HOST, image.digest)]
+        self.assertEqual(keys, self.announced)
 
     def test_used(self) -> None:
         """A blob that is used now and then stays, across restarts too."""

@@ -18,9 +18,11 @@ from oci_registry.management.notices import (
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.open_blob import CorruptBlob
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.streams.parsing import ManifestReader
 from tests.support.streams import run_at_once
@@ -37,8 +39,12 @@ class NoticesTestCase(StoreTestCase):
         self.notices = Notices(self.driver)
         self.tags = TagStore(self.driver)
         self.manifests = ManifestStore(self.driver, self.usage, ManifestReader(run_at_once))
-        self.follower = NoticeFollower(Notices(self.driver), self.tags, self.manifests, self.clock)
+        self.blobs = BlobStore(self.driver, self.usage, run_at_once, check_always=False)
+        self.follower = self.make_follower(Notices(self.driver))
         self.addCleanup(self.follower.stop)
+
+    def make_follower(self, notices: Notices) -> NoticeFollower:
+        return NoticeFollower(notices, self.tags, self.manifests, self.blobs, self.clock)
 
     def announce(self, *keys: str) -> None:
         self.result(self.notices.announce(keys))
@@ -71,6 +77,35 @@ class Following(NoticesTestCase):
         self.announce(tag_key(HOST, "a/b", "2"))
         self.clock.advance(INTERVAL)
         self.assertIsNotNone(self.tags.recall(HOST, "a/b", "1"))
+
+    def test_own(self) -> None:
+        """What this process has announced is not dropped: it may have been pulled again since."""
+        notices = Notices(self.driver)
+        follower = self.make_follower(notices)
+        self.result(notices.announce([TAG]))
+        self.tags.remember(HOST, "a/b", "1", TagRecord(Digest.of(b""), OCI_MANIFEST, 1.0))
+        self.result(follower.look())
+        self.assertIsNotNone(self.tags.recall(HOST, "a/b", "1"))
+        self.clock.advance(KEPT)
+        self.result(follower.look())
+        self.assertEqual([], self.result(notices.all()))
+
+    def test_corrupt_blob(self) -> None:
+        """Readers of a blob that another daemon has found corrupt fail; what is stored then is served."""
+        digest = Digest.of(b"data")
+        self.driver.place(blob_key(digest), b"data", sealed=True)
+        before = self.result(self.blobs.open(digest))
+        assert before is not None
+        source = before.source(0, 4)
+        self.assertEqual(b"d", source.read(1))
+        self.announce(blob_key(digest))
+        self.result(self.follower.look())
+        self.assertRaises(CorruptBlob, source.read, 1)
+        source.close()
+        after = self.result(self.blobs.open(digest))
+        assert after is not None
+        self.assertEqual(b"data", after.source(0, 4).read(4))
+        after.close()
 
     def test_failing(self) -> None:
         """While the store fails it goes on looking."""

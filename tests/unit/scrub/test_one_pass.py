@@ -10,10 +10,10 @@ from twisted.internet.defer import CancelledError
 from oci_registry.scrub.nouns import Kind, Outcome
 from oci_registry.scrub.one_pass import PassLimits
 from oci_registry.scrub.pace import LEAST
-from oci_registry.scrub.quarantine import QUARANTINE, QuarantineLimits
+from oci_registry.scrub.quarantine import QuarantineLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.storage.keys import blob_key, referrers_key
+from oci_registry.storage.keys import QUARANTINE, blob_key, referrers_key
 from oci_registry.storage.open_blob import CorruptBlob, Withdrawn
 from oci_registry.storage.referrers import KeptReferrers
 from oci_registry.storage.tags import TagRecord

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from oci_registry.scrub.quarantine import QUARANTINE, Quarantine, QuarantineLimits
+from types import SimpleNamespace
+from typing import Any
+
+from oci_registry.account.nouns import BLOCK
+from oci_registry.eviction.other_use import OtherUse
+from oci_registry.eviction.store_use import Limits, StoreUse
+from oci_registry.metrics import Metrics
+from oci_registry.scrub.quarantine import Quarantine, QuarantineLimits
+from oci_registry.spec.sizes import parse_size
+from oci_registry.storage.keys import QUARANTINE
 from tests.unit.storage.support import StoreTestCase, collect
 
 
@@ -49,6 +58,20 @@ class Bounds(StoreTestCase):
             self.assertTrue(self.put("a", 6))
         self.assertTrue(self.put("b", 4))
         self.assertEqual(["a", "b"], self.kept())
+
+    def test_counted(self) -> None:
+        """The limit of the store counts what is kept, in blocks, and leaves a hundredth of it for that."""
+        limit: Any = SimpleNamespace(is_complete=True, state=None)
+        other = OtherUse(self.driver, self.clock.seconds)
+        limits = Limits(parse_size("10000B"))
+        use = StoreUse(limit, self.driver, Metrics(), limits, other)
+        self.quarantine = Quarantine(self.driver, QuarantineLimits(3), use)
+        self.assertFalse(self.put("a", 101))
+        self.assertIsNone(other.quarantine)
+        for key, size, blocks in (("a", 40, 1), ("b", 60, 2), ("c", 1, 2)):
+            self.assertTrue(self.put(key, size))
+            self.assertEqual(blocks * BLOCK, other.quarantine)
+        self.assertEqual(["b", "c"], self.kept())
 
     def test_none(self) -> None:
         """A limit of 0 means that nothing is kept."""

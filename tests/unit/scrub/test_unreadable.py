@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from oci_registry.scrub.nouns import Outcome
 from oci_registry.scrub.one_pass import PassLimits, StoreBroken
-from oci_registry.scrub.quarantine import QUARANTINE, QuarantineLimits
+from oci_registry.scrub.quarantine import QuarantineLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import StoreError, StoreUnavailable
-from oci_registry.storage.keys import blob_key
+from oci_registry.storage.keys import QUARANTINE, blob_key
 from tests.unit.scrub.support import ScrubTestCase
 
 

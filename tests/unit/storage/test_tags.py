@@ -51,6 +51,21 @@ class Tags(StoreTestCase):
         self.assertIsNone(self.get("a", "v1"))
         self.assertFalse(self.result(self.store.delete(HOST, "a", "v1")))
 
+    def test_removed_while_read(self) -> None:
+        """A record that is removed while it is read is not kept in memory, whoever removes it."""
+        self.result(TagStore(self.driver).put(HOST, "a", "v1", RECORD))
+        for remove in (
+            lambda: self.store.drop(HOST, "a", "v1"),
+            lambda: Deferred.fromCoroutine(self.store.delete(HOST, "a", "v1")),
+        ):
+            late: Deferred[bytes | None] = Deferred()
+            with patch.object(self.driver, "get", return_value=late):
+                reading = Deferred.fromCoroutine(self.store.get(HOST, "a", "v1"))
+            remove()
+            late.callback(RECORD.to_json())
+            self.successResultOf(reading)
+            self.assertIsNone(self.store.recall(HOST, "a", "v1"))
+
     @given(
         st.sampled_from(["sha256", "sha512"]),
         st.text(max_size=30),

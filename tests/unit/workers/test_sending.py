@@ -112,6 +112,16 @@ class Sending(SynchronousTestCase):
             (SIZE, True), (sum(count for count, _ in self.reports), self.reports[-1][1])
         )
 
+    def test_end(self) -> None:
+        """Ended early, it reports what it has sent, once."""
+        sender = self.send(0, SIZE)
+        sender.doWrite()
+        sender.end()
+        sender.end()
+        ((count, last),) = self.reports
+        self.assertTrue(0 < count < SIZE and last)
+        self.assertTrue(self.closed())
+
     def test_stop(self) -> None:
         """Stopped, it sends and reports nothing more."""
         sender = self.send(0, SIZE)
@@ -211,6 +221,20 @@ class Delegating(SynchronousTestCase):
             self.patch(self.writer, "wrote_elsewhere", lambda _, recall=recall: recall())
             self.report(self.sent[-1][0].fields["number"], 5, last=last)
             self.assertEqual((0, 0), (self.transport.back, len(self.delegations)))
+
+    def test_cut(self) -> None:
+        """The worker ends what must not be sent any more, and says how much it has sent; the rest goes on."""
+        corrupt = Writer(LEAST)
+        self.begin()
+        self.begin(corrupt)
+        self.delegations.cut()
+        self.assertEqual(2, len(self.sent))
+        corrupt.offset = None
+        self.delegations.cut()
+        (message, _) = self.sent[-1]
+        self.assertEqual(("cut", {"number": 1}), (message.kind, message.fields))
+        self.report(1, 5, last=True)
+        self.assertEqual((5, 1, 1), (corrupt.written, self.transport.back, len(self.delegations)))
 
     def test_worker_gone(self) -> None:
         """When the worker is gone, the connections that it was sending on are aborted."""

@@ -1,0 +1,54 @@
+"""What the store takes beside what is in the account: the quarantine, and the histories of tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from oci_registry.account.nouns import on_disk
+from oci_registry.storage.interfaces import IDriver, StoreError
+from oci_registry.storage.keys import HISTORIES, QUARANTINE
+
+INTERVAL = 600.0
+"""Seconds between two looks."""
+
+
+class OtherUse:
+    """Knows how many bytes the quarantine and the histories take. *now*: the time in seconds.
+
+    It looks every ten minutes, since people may delete what is there. In between it is told what is added.
+    """
+
+    def __init__(self, driver: IDriver, now: Callable[[], float]) -> None:
+        self.quarantine: int | None = None
+        """Bytes that the quarantine takes; None: not known."""
+        self._histories = 0
+        self._driver = driver
+        self._now = now
+        self._due = 0.0
+        self._admitted = 0
+
+    def size(self, unknown: int) -> int:
+        """Return the bytes that all of it takes; *unknown*: those of a quarantine that was not looked at."""
+        return self._histories + (unknown if self.quarantine is None else self.quarantine)
+
+    def admitted(self, size: int) -> None:
+        """The quarantine takes so many bytes from now on."""
+        self.quarantine = size
+        self._admitted += 1
+
+    async def look(self) -> None:
+        """Look, if it is time. A store that fails changes nothing."""
+        if self._now() < self._due:
+            return
+        self._due = self._now() + INTERVAL
+        admitted = self._admitted
+        # A failure of the store is noticed where it is used.
+        with suppress(StoreError):
+            quarantine = await self._below(QUARANTINE)
+            if admitted == self._admitted:
+                self.quarantine = quarantine
+            self._histories = await self._below(HISTORIES)
+
+    async def _below(self, prefix: str) -> int:
+        return sum([on_disk(info.size) async for info in self._driver.list(prefix)])
