@@ -12,7 +12,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.account.database import AccountDamaged, AccountOff, Database, State
+from oci_registry.account.database import (
+    AccountDamaged,
+    AccountFull,
+    AccountOff,
+    Database,
+    State,
+)
 from oci_registry.account.queries import Query
 from oci_registry.metrics import Metrics
 from oci_registry.storage.totals import StoredTotals, Walk
@@ -32,7 +38,8 @@ class AccountLimits:
     comparison. *step*: objects that are compared at once; *pause*: after each step, and between two
     batches. *comparison*: between two comparisons with the store; *again*: until one that has failed is
     repeated, or the file is opened again. That is twice as long after each time that the file was found
-    damaged, *comparison* at most.
+    damaged, *comparison* at most. *full*: the same for a full disk, where an eviction needs the account; twice
+    as long after each time, *again* at most.
     """
 
     interval: float = 1.0
@@ -42,6 +49,7 @@ class AccountLimits:
     pause: float = 0.002
     comparison: float = 86400.0
     again: float = 60.0
+    full: float = 1.0
 
 
 @frozen
@@ -96,6 +104,7 @@ class Account:
         self._in_order = InOrder()
         self._next: IDelayedCall | None = None
         self._again = limits.again
+        self._full = limits.full
         self._due = 0.0
         """When to open the file, or to begin a comparison."""
         self._stopped = True
@@ -247,6 +256,11 @@ class Account:
             self._turn_off(str(error), self._again)
             self._again = min(2 * self._again, self._limits.comparison)
             return
+        except AccountFull as error:
+            # What could not be stored has been removed by then.
+            self._turn_off(str(error), self._full)
+            self._full = min(2 * self._full, self._limits.again)
+            return
         except AccountOff as error:
             self._turn_off(str(error))
             return
@@ -259,6 +273,7 @@ class Account:
         self._note_comparison(before, state)
         self._report(complete=self.is_complete)
         if self.is_complete:
+            self._full = self._limits.full
             self._totals.correct(Walk(state.sums.objects, state.sums.size))
         elif not state.comparing:
             self._due = min(self._due, self._clock.seconds() + self._limits.again)
