@@ -12,7 +12,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.account.database import AccountDamaged, AccountOff, Database, State
+from oci_registry.account.database import (
+    AccountDamaged,
+    AccountFull,
+    AccountOff,
+    Database,
+    State,
+)
 from oci_registry.account.queries import Query
 from oci_registry.metrics import Metrics
 from oci_registry.storage.keys import BLOBS, REPOSITORIES
@@ -34,7 +40,8 @@ class AccountLimits:
     found by a comparison. *step*: objects that are compared at once; *pause*: the pause after each
     step, and between two batches. *comparison*: the time between two comparisons with the store;
     *again*: the time until a failed one is repeated, or the file is opened again. It doubles each time
-    that the file is found damaged, up to *comparison*.
+    that the file is found damaged, up to *comparison*. *full*: the time until the file is opened again
+    after the disk was full, since an eviction needs the account; it doubles each time, up to *again*.
     """
 
     interval: float = 1.0
@@ -44,6 +51,7 @@ class AccountLimits:
     pause: float = 0.002
     comparison: float = 86400.0
     again: float = 60.0
+    full: float = 1.0
 
 
 @frozen
@@ -98,6 +106,7 @@ class Account:
         self._in_order = InOrder()
         self._next: IDelayedCall | None = None
         self._again = limits.again
+        self._full = limits.full
         self._due = 0.0
         """When to open the file, or to begin a comparison."""
         self._stopped = True
@@ -253,6 +262,11 @@ class Account:
             self._turn_off(str(error), self._again)
             self._again = min(2 * self._again, self._limits.comparison)
             return
+        except AccountFull as error:
+            # What could not be stored has been removed by then.
+            self._turn_off(str(error), self._full)
+            self._full = min(2 * self._full, self._limits.again)
+            return
         except AccountOff as error:
             self._turn_off(str(error))
             return
@@ -265,6 +279,7 @@ class Account:
         self._note_comparison(before, state)
         self._report(complete=self.is_complete)
         if self.is_complete:
+            self._full = self._limits.full
             self._totals.correct(Walk(state.sums.objects, state.sums.size))
         elif not state.comparing:
             self._due = min(self._due, self._clock.seconds() + self._limits.again)

@@ -32,6 +32,10 @@ class AccountDamaged(AccountOff):
     """The file was damaged more than once, and has been removed."""
 
 
+class AccountFull(AccountOff):
+    """The disk of the file is full."""
+
+
 @frozen
 class State:
     """The state of the account.
@@ -93,7 +97,7 @@ class Database:
                 with suppress(OSError):
                     schema.discard(self._path)
                 return self._try_to_open(attempts - 1)
-            raise AccountOff(_reason(error, self._path)) from error
+            raise _off(error, self._path) from error
         return self._state()
 
     def _spend_reserve(self, error: sqlite3.Error | OSError) -> bool:
@@ -119,6 +123,8 @@ class Database:
         self._books = Books(connection, self._medium, self._began)
         self._files = self._identify()
         self._complete, self._missed, self._problem = clean, False, None
+        # Whoever has removed the file may have removed what is reserved.
+        self._reserved = False
         if not known:
             self._built += 1
         if not clean:
@@ -237,7 +243,7 @@ class Database:
                 schema.discard(self._path)
             raise AccountDamaged(_reason(error, self._path)) from error
         self._close()
-        raise AccountOff(_reason(error, self._path)) from error
+        raise _off(error, self._path) from error
 
     def _begin_anew(self) -> State:
         """Replace a file that is damaged or was removed."""
@@ -265,6 +271,10 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _off(error: sqlite3.Error | OSError, path: str) -> AccountOff:
+    return (AccountFull if schema.is_full(error) else AccountOff)(_reason(error, path))
 
 
 def _reason(error: sqlite3.Error | OSError, path: str) -> str:

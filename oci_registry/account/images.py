@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 
 from attrs import frozen
@@ -214,6 +214,21 @@ def loose_blobs(idle_since: float) -> Query[Heads]:
         numbers = _loose(books, idle_since)
         blobs = {number: _blob(books, number, 1, None) for number in numbers}
         return Heads({}, blobs, (), (), tuple(numbers), (), books.tag_changes)
+
+    return query
+
+
+def unnamed_blobs(numbers: Collection[int]) -> Query[Heads]:
+    """Return those of these blobs that no manifest names, and that are stored."""
+
+    def query(books: Books) -> Heads:
+        found = books.sql.execute(
+            "SELECT b.content FROM json_each(?) j CROSS JOIN blobs b ON b.content=j.value"
+            " WHERE NOT EXISTS (SELECT 1 FROM edges WHERE child=b.content)",
+            (json.dumps(list(numbers)),),
+        ).fetchall()
+        blobs = {number: _blob(books, number, 1, None) for (number,) in found}
+        return Heads({}, blobs, (), (), tuple(blobs), (), books.tag_changes)
 
     return query
 

@@ -26,9 +26,10 @@ class Found:
 
 
 def find_referrers(store: CommandStore, shelf: Shelf, image: NamedImage) -> Found:
-    """Return the referrers of an image, and theirs, from the stored lists. Raises `Unreadable`.
+    """Return the referrers of an image, and theirs, from the stored lists.
 
-    Referrers that are listed but not stored completely count as absent. Raises `WrongContent` for a corrupt list.
+    Referrers that are listed but not stored completely count as absent. Raises `Unreadable`, and
+    `WrongContent` for a corrupt list.
     """
     registry, repository = image.name.registry, image.name.repository
     waiting = list(image.contents.manifests)

@@ -14,16 +14,11 @@ from oci_registry.commands.remote import AdminClient
 from oci_registry.commands.running import now
 from oci_registry.commands.sources import read_options
 from oci_registry.commands.store import CommandStore, Exclusive, readable
-from oci_registry.pullthrough.tag_control import (
-    LONG_AGO,
-    NotPossible,
-    TagControl,
-    TagStatus,
-    shown_time,
-)
+from oci_registry.pullthrough.tag_control import NotPossible, TagControl, TagStatus, shown_time
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.image import LATEST, ImageName
+from oci_registry.storage.tags import LONG_AGO
 
 Ask = Callable[[TagControl, tuple[str, str, str], Digest | None], Awaitable[TagStatus]]
 """Queries or changes a tag, given by registry, repository and name, and optionally a digest."""

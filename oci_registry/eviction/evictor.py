@@ -19,6 +19,7 @@ from oci_registry.account.images import (
     loose_blobs,
     move,
     queue_sizes,
+    unnamed_blobs,
 )
 from oci_registry.account.newest import NewestTags, keep_newest
 from oci_registry.account.nouns import NEWEST
@@ -146,8 +147,10 @@ class Evictor:
             self.evicted(evicted)
         return evicted
 
-    async def drop_incomplete(self, digests: Sequence[Digest]) -> int:
+    async def drop_incomplete(self, digests: Sequence[Digest], *, with_blobs: bool = False) -> int:
         """Evict the images that lack one of these blobs; return how many. Never fails.
+
+        *with_blobs*: with their stored blobs, if nothing else needs or uses these.
 
         For blobs that were served but not stored: a tag should not lead to an incomplete image. Pinned
         and held images stay nevertheless, with everything that they name: later pulls complete them. So
@@ -165,6 +168,10 @@ class Evictor:
                     removed.append(manifest)
             await self._remove_late_tags(removed)
             await self.announcements.send()
+            if with_blobs and removed:
+                await self._account.flush()
+                blobs = unnamed_blobs(set().union(*(one.blobs for one in removed)))
+                await self._free_all(await self._account.ask(blobs))
         except AccountOff:
             pass
         except StoreError as error:
@@ -216,6 +223,11 @@ class Evictor:
             found = await self._account.ask(loose_blobs(self._loose_since(last=True)))
             planned = plan(self._snapshot(found, (0, 0, 0)), need - done.size)
             await self._carry_out(planned, found, done)
+
+    async def _free_all(self, loose: Heads) -> None:
+        snapshot = self._snapshot(loose, (0, 0, 0))
+        need = sum(blob.size for blob in snapshot.blobs.values())
+        await self._carry_out(plan(snapshot, need), loose, _Round())
 
     def _loose_since(self, *, last: bool = False) -> float:
         """Return since when a blob without a manifest must be unused. *last*: images were not enough."""

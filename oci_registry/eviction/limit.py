@@ -141,6 +141,9 @@ class StoreLimit:
             self._watching.stop()
         if self._looking is not None:
             self._looking.cancel()
+        if self._missing and self._account.is_complete:
+            # The next start does not know them.
+            await self._drop_incomplete()
         await self._evicting.stop()
         await self.upstreams.stop()
 
@@ -271,10 +274,14 @@ class StoreLimit:
             # They are known again when the account is complete.
             return
         missing = dict(self._missing)
-        count = await self._evictor.drop_incomplete(list(missing))
+        # Images are evicted whole: their other blobs would only be in the way.
+        scarce = self.use.room(LOW) < 0
+        count = await self._evictor.drop_incomplete(list(missing), with_blobs=scarce)
         for digest, since in missing.items():
             if (
-                self._clock.seconds() - since > self._times.recorded
+                # Until then it may not know a manifest that was stored before.
+                self._account.is_complete
+                and self._clock.seconds() - since > self._times.recorded
                 and self._missing.get(digest) == since
             ):
                 del self._missing[digest]

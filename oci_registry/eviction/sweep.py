@@ -70,7 +70,8 @@ class Sweep:
     *begin*: prepares the store, given the oldest use that matters, and returns whether this process is
     to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
     *totals*: are corrected by each pass. *batch*: the number of blobs that are removed at once. *upkeep*:
-    that of held tags and of histories. *pinned*: the pinned images; None: there are none. *announce*: tells other daemons on the same store which tags and manifests were removed; None: there are none.
+    that of held tags and of histories. *pinned*: the pinned images; None: there are none. *announce*: tells
+    other daemons on the same store which tags and manifests were removed; None: there are none.
     """
 
     _log = Logger()

@@ -3,8 +3,8 @@
 A blob is announced only if it is corrupt, so that nobody reads on.
 
 Each notice is an object of its own, so that daemons that write at the same time do not overwrite each other's.
-Each daemon lists them about once a second, reads the new ones of others, and removes those that it has known for
-a minute. So there are those of a minute at any time; a round of evictions makes a few.
+Each daemon lists them about once a second, reads the new ones of others, and removes those that it has known
+for a minute. So there are those of a minute at any time; a round of evictions makes a few.
 """
 
 from __future__ import annotations

@@ -14,10 +14,7 @@ from oci_registry.spec.errors import ManifestUnknown
 from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.histories import HistoryStore, Sighting, TagHistory
 from oci_registry.storage.holds import Hold, HoldStore, TooManyHolds
-from oci_registry.storage.tags import TagRecord, TagStore
-
-LONG_AGO = 0.0
-"""Since when a digest has been waiting that is to be adopted with the next pull."""
+from oci_registry.storage.tags import LONG_AGO, TagRecord, TagStore
 
 Obtain = Callable[[str, str, Digest], Awaitable[Manifest | None]]
 """Returns a manifest of a registry and a repository; None if it is not stored and no registry is asked.

@@ -54,7 +54,9 @@ def decide(
     since = _since(record, history, named, now)
     first = since if found is None else min(found.first, since)
     is_known = found is not None and found.adopted
-    adopted = served is None or is_known or now - since >= min_age
+    is_due = record is not None and record.waiting is not None and record.waiting.is_due
+    lifted = is_due and record is not None and record.named == named
+    adopted = served is None or is_known or lifted or now - since >= min_age
     seen = (*sightings_of(record), Sighting(named, first, since, now, adopted=adopted))
     is_new = record is None or record.named != named
     if served is None or adopted:
@@ -64,8 +66,9 @@ def decide(
 
 def _since(record: TagRecord | None, history: TagHistory, named: Digest, now: float) -> float:
     """Return since when upstream has named a digest without another one in between."""
-    if record is not None and record.waiting is not None and record.waiting.digest == named:
-        return min(record.waiting.since, now)
+    waiting = None if record is None else record.waiting
+    if waiting is not None and waiting.digest == named and not waiting.is_due:
+        return min(waiting.since, now)
     found = history.find(named)
     if found is None or any(one.last > found.last for one in history.sightings):
         return now
@@ -81,6 +84,8 @@ def sightings_of(record: TagRecord | None) -> tuple[Sighting, ...]:
     first = min(record.since, record.checked)
     if record.waiting is None:
         return (Sighting(record.digest, first, first, record.checked, adopted=True),)
+    if record.waiting.is_due:
+        return (Sighting.at(record.digest, first, adopted=True),)
     since = min(record.waiting.since, record.checked)
     return (
         # When it was last named is in the history; it was before the other one was seen.

@@ -17,6 +17,8 @@ from oci_registry.streams.flight import SingleFlight
 
 REWRITTEN = 600.0
 """Seconds after which a record is written again if only its time has changed."""
+LONG_AGO = 0.0
+"""Since when a digest has been waiting that is to be adopted with the next pull."""
 _LARGEST = 4096
 
 
@@ -29,6 +31,11 @@ class Waiting:
 
     digest: Digest
     since: float
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be adopted whatever its age; when it was first seen is in the history only."""
+        return self.since == LONG_AGO
 
 
 @frozen

@@ -122,17 +122,17 @@ class Running(AccountTestCase):
         self.successResultOf(Deferred.fromCoroutine(second.stop()))
 
     def test_full_disk(self) -> None:
-        """While the disk of the file is full, the account is off, and then it is compared."""
+        """While the disk of the file is full, the account is off; soon after that it is compared."""
         self.blob(b"data")
         self.successResultOf(self.account.flush())
         full = sqlite3.OperationalError("database or disk is full")
         full.sqlite_errorcode = sqlite3.SQLITE_FULL
         self.blob(b"more")
-        with patch.object(self.account._database._books, "save", side_effect=full):
-            self.wait(2)
+        with patch("oci_registry.account.books.Books.save", side_effect=full):
+            self.wait(4)
         self.assertTrue(self.account.is_off)
         self.blob(b"even more")
-        self.wait(62)
+        self.wait(5)
         self.assertFalse(self.account.is_off)
         self.assertTrue(self.account.is_complete)
         self.assertEqual(self.summed(), self.stored())
@@ -157,6 +157,10 @@ class Running(AccountTestCase):
             with patch.object(books, "save", side_effect=full):
                 self.assertRaises(AccountOff, database.apply, [key], [])
         database.open()
+        self.assertTrue(reserve.exists())
+        for path in (database._path, reserve):
+            os.unlink(path)
+        self.assertEqual(database.apply([], []).built, 2)
         self.assertTrue(reserve.exists())
         database.close()
 

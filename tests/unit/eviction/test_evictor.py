@@ -362,6 +362,18 @@ class Evictions(EvictionTestCase):
         self.assertEqual([self.has(one) for one in (image, index, other)], [False, False, True])
         self.assertEqual(sum("_tags" in key for key in self.driver._objects), 1)
 
+    def test_lacks_a_blob_for_want_of_room(self) -> None:
+        """If there is no room, the blobs of such an image go too, unless they are needed or in use."""
+        missing, busy = Digest.of(b"missing"), self.blob(b"busy")
+        alone, shared = self.blob(b"alone"), self.blob(b"shared")
+        self.image(missing, alone, shared, busy)
+        other = self.image(shared)
+        self.busy.add(busy)
+        dropped = Deferred.fromCoroutine(self.evictor.drop_incomplete([missing], with_blobs=True))
+        self.assertEqual(self.successResultOf(dropped), 1)
+        blobs = [self.has(one) for one in (alone, shared, busy, other)]
+        self.assertEqual(blobs, [False, True, True, True])
+
     def test_by_digest(self) -> None:
         """An image without a tag lives by its use like any other."""
         by_digest = self.image(self.blob(b"digest"))

@@ -31,7 +31,7 @@ class FakeEvictor:
         self.waiting: Deferred[None] | None = None
         self.can = 0
 
-    async def drop_incomplete(self, digests: list[Digest]) -> int:
+    async def drop_incomplete(self, digests: list[Digest], *, with_blobs: bool) -> int:
         self.dropped.append(list(digests))
         return len(digests)
 
@@ -282,6 +282,15 @@ class Watching(LimitTestCase):
         self.wait(60)
         self.assertEqual(len(self.evictor.dropped), seen)
         self.successResultOf(Deferred.fromCoroutine(self.limit.stop()))
+
+    def test_incomplete_at_the_end(self) -> None:
+        """They are also dropped when the daemon stops: the next one does not know of them."""
+        self.limit.start()
+        for _ in range(6):
+            self.store(3 * MIB)
+        self.refused(3 * MIB)
+        self.successResultOf(Deferred.fromCoroutine(self.limit.stop()))
+        self.assertEqual(self.evictor.dropped, [[DIGEST]])
 
     def test_full(self) -> None:
         """If the disk is full, a twentieth of what is stored is evicted."""

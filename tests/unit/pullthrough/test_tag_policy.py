@@ -15,7 +15,7 @@ from oci_registry.pullthrough.tag_policy import (
 )
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.histories import Sighting, TagHistory
-from oci_registry.storage.tags import TagRecord, Waiting
+from oci_registry.storage.tags import LONG_AGO, TagRecord, Waiting
 
 A, B, C, D = (Digest.of(name.encode()) for name in "abcd")
 DAY = 86400.0
@@ -140,6 +140,20 @@ class Decisions(SynchronousTestCase):
         self.assertEqual((B, None, True), (lifted.digest, lifted.waiting, lifted.moved))
         self.assertEqual([True, True], [one.adopted for one in lifted.seen])
         self.assertIs(lifted, lifted.adopted())
+
+    def test_due(self) -> None:
+        """A digest that is due is adopted, and was first seen when it was first seen."""
+        record = TagRecord(A, "t", NOW, first=NOW - DAY, waiting=Waiting(B, LONG_AGO))
+        seen = Sighting(B, NOW - 5, NOW - 5, NOW, adopted=True)
+        history = TagHistory().merged([seen, *sightings_of(record)])
+        decision = decide(record, history, B, AGE, NOW + 10)
+        self.assertEqual((B, None), (decision.digest, decision.waiting))
+        known = history.merged(decision.seen)
+        self.assertEqual([NOW - 5, NOW - DAY], [one.first for one in known.sightings])
+        # The history may be lost.
+        alone = decide(record, TagHistory(), B, AGE, NOW + 10)
+        self.assertEqual((B, NOW + 10), (alone.digest, alone.seen[-1].first))
+        self.assertEqual(A, decide(record, history, C, AGE, NOW + 10).digest)
 
     @given(
         st.lists(
