@@ -44,7 +44,7 @@ class Hostile(ProcessTestCase):
             f'- {{namespace: docker.io, host: "{self.registry.host}", tls: false}}\n'
             f'- {{namespace: evil.test, host: "{self.flood.host}", tls: false, retries: 1}}\n'
         )
-        self.daemon = DaemonProcess(reactor, self.root, upstreams)
+        self.daemon = DaemonProcess(reactor, self.root, upstreams, forked=True)
         self.addCleanup(self.daemon.end)
         self.client = Client(reactor, await self.daemon.listening)
         self.addCleanup(self.client.close)

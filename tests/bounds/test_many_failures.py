@@ -82,7 +82,7 @@ class ManyFailures(ProcessTestCase):
             f'- {{namespace: silent.test, host: "{silent.host}", tls: false, response_timeout: 4s}}\n'
         )
         digest, _ = self.registry.add_image("library/app", "1")
-        daemon = DaemonProcess(reactor, self.root, upstreams)
+        daemon = DaemonProcess(reactor, self.root, upstreams, forked=True)
         self.addCleanup(daemon.end)
         self.port = await daemon.listening
         client = Client(reactor, self.port)

@@ -166,11 +166,16 @@ class Processes(TestCase):
         self.folder.mkdir(parents=True)
         self.root = self.folder / "root"
 
+    def start(self, *options: str) -> DaemonProcess:
+        """Start a daemon whose upstream does not exist."""
+        daemon = DaemonProcess(reactor, self.root, "127.0.0.1:1", *options, forked=True)
+        self.addCleanup(daemon.end)
+        return daemon
+
     @running
     async def test_nobody_reads(self) -> None:
         """A daemon whose output nobody reads answers, ends, and says later what was dropped."""
-        daemon = DaemonProcess(reactor, self.root, "127.0.0.1:1", "--log-format", "json")
-        self.addCleanup(daemon.end)
+        daemon = self.start("--log-format", "json")
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
         await until(lambda: b" mirroring " in daemon.output)
@@ -197,8 +202,7 @@ class Processes(TestCase):
     @running
     async def test_ends_unread(self) -> None:
         """A daemon that is stopped while nobody reads ends all the same."""
-        daemon = DaemonProcess(reactor, self.root, "127.0.0.1:1")
-        self.addCleanup(daemon.end)
+        daemon = self.start()
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
         await until(lambda: b" mirroring " in daemon.output)
@@ -214,8 +218,7 @@ class Processes(TestCase):
     @running
     async def test_stopped_twice(self) -> None:
         """A second signal while the daemon stops is a line, and no error."""
-        daemon = DaemonProcess(reactor, self.root, "127.0.0.1:1", "--shutdown-grace", "1s")
-        self.addCleanup(daemon.end)
+        daemon = self.start("--shutdown-grace", "1s")
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
         await client.send(b"GET /v2/ HTTP/1.1\r\n")

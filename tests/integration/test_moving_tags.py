@@ -238,7 +238,7 @@ class Workers(WorkersTestCase):
         upstream = (
             f'- {{namespace: docker.io, host: "{self.registry.host}", tls: false, {keys}}}\n\n'
         )
-        daemon = DaemonProcess(reactor, self.root, upstream, *options)
+        daemon = DaemonProcess(reactor, self.root, upstream, *options, forked=True)
         self.addCleanup(daemon.end)
         return daemon
 

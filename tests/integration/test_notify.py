@@ -40,10 +40,9 @@ class Notifying(TestCase):
         self.addCleanup(reactor.listenUNIXDatagram(address, listener).stopListening)
         return listener.heard
 
-    def start(self, address: str) -> DaemonProcess:
-        daemon = DaemonProcess(
-            reactor, self.folder / "root", NOBODY, environment={"NOTIFY_SOCKET": address}
-        )
+    def start(self, address: str, *, forked: bool = True) -> DaemonProcess:
+        environment, root = {"NOTIFY_SOCKET": address}, self.folder / "root"
+        daemon = DaemonProcess(reactor, root, NOBODY, environment=environment, forked=forked)
         self.addCleanup(daemon.end)
         return daemon
 
@@ -54,7 +53,7 @@ class Notifying(TestCase):
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.folder)
         heard = self.listen("notify")
-        daemon = self.start(f"/proc/{os.getpid()}/cwd/notify")
+        daemon = self.start(f"/proc/{os.getpid()}/cwd/notify", forked=False)
         await until(lambda: bool(heard))
         self.assertEqual(["READY=1"], heard)
         # What it has said before arrives later than this.

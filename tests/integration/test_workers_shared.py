@@ -159,6 +159,8 @@ class Memory(WorkersTestCase):
     async def test_memory(self) -> None:
         """The main process and four workers that have served take less than 110 MiB together."""
         self.registry.add_image("library/app", "1")
+        # A forked one would share its memory with its parent.
+        self.forked = False
         daemon, client = await self.serve(workers=4)
         for _ in range(40):
             await client.get("/v2/library/app/manifests/1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -149,7 +148,8 @@ class WarmCommandTests(WarmingTestCase):
         process = ListeningProcess(
             reactor,
             [sys.executable, "-m", "oci_registry", "warm", *args, *self.where()],
-            {**os.environ, "PYTHONPATH": SOURCE},
+            {"PYTHONPATH": SOURCE},
+            forked=True,
         )
         process.listening.addErrback(lambda _: None)
         self.addCleanup(process.end)

@@ -17,9 +17,10 @@ from tests.support.client import Client
 from tests.support.daemon import reactor, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.folders import short_folder
+from tests.support.forked import SOURCE, spawn
 
-SOURCE = str(Path(__file__).parents[2])
-"""Where Python finds the project."""
+__all__ = ["SOURCE", "DaemonProcess", "ListeningProcess", "ProcessTestCase"]
+
 # Ours, or Twisted's own where twistd has the log.
 _LISTENING = re.compile(rb"(?:starting on |oci-registry \S+ on https?://\S+?:)(\d+)")
 
@@ -27,11 +28,18 @@ _LISTENING = re.compile(rb"(?:starting on |oci-registry \S+ on https?://\S+?:)(\
 class ListeningProcess(ProcessProtocol):
     """A command with a daemon in it; `listening` fires with its port, `ended` when it is gone.
 
-    ``environment`` is all that it gets; ``more`` is for ``spawnProcess``.
+    ``environment`` is all that it gets; ``more`` is for ``spawnProcess``. ``forked`` is for tests that are
+    neither about the start of a process nor about its memory or its name: see `tests.support.forked`.
     """
 
     def __init__(
-        self, reactor: Any, command: Sequence[str], environment: Mapping[str, str], **more: Any
+        self,
+        reactor: Any,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        forked: bool = False,
+        **more: Any,
     ) -> None:
         self.listening: Deferred[int] = Deferred()
         self.ended: Deferred[ListeningProcess] = Deferred()
@@ -39,7 +47,8 @@ class ListeningProcess(ProcessProtocol):
         self.signal: int | None = None
         self.status: int | None = None
         self.command = command
-        self.process = reactor.spawnProcess(self, command[0], command, env=environment, **more)
+        start = spawn if forked else _spawn
+        self.process = start(reactor, self, command, environment, **more)
 
     def outReceived(self, data: bytes) -> None:
         self.output += data
@@ -75,6 +84,12 @@ class ListeningProcess(ProcessProtocol):
         return self.ended
 
 
+def _spawn(
+    reactor: Any, protocol: Any, command: Sequence[str], environment: Mapping[str, str], **more: Any
+) -> Any:
+    return reactor.spawnProcess(protocol, command[0], command, env=environment, **more)
+
+
 class DaemonProcess(ListeningProcess):
     """``python -m oci_registry`` on a free port.
 
@@ -90,6 +105,7 @@ class DaemonProcess(ListeningProcess):
         *options: str,
         storage: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
+        forked: bool = False,
     ) -> None:
         config = root.parent / f"{root.name}.yaml"
         if "\n" not in upstream:
@@ -99,13 +115,14 @@ class DaemonProcess(ListeningProcess):
         command += ["--upstream-config-file", str(config), *options]
         command += storage or ["filesystem", "--root", str(root)]
         variables = {"PYTHONPATH": SOURCE, **(environment or {})}
-        super().__init__(reactor, command, variables)
+        super().__init__(reactor, command, variables, forked=forked)
 
 
 class ProcessTestCase(TestCase):
     """A fake upstream for docker.io, daemons in processes of their own with `root`, and clients of them."""
 
     timeout = 120
+    forked = True
 
     def setUp(self) -> None:
         self.registry = FakeRegistry()
@@ -116,7 +133,8 @@ class ProcessTestCase(TestCase):
 
     def begin(self, *options: str) -> DaemonProcess:
         """Start a daemon, which is killed in the end if it has not ended by then."""
-        daemon = DaemonProcess(reactor, self.root, self.registry.host, *options)
+        host = self.registry.host
+        daemon = DaemonProcess(reactor, self.root, host, *options, forked=self.forked)
         self.addCleanup(daemon.end)
         return daemon
 

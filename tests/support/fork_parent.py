@@ -1,0 +1,156 @@
+"""A process that has imported what a daemon imports, and forks when it is asked to; `forked` starts it.
+
+Its argument is the number of a socket. It sends ``ready`` there, then gets requests, each a JSON document
+with open files, and sends the number of a new process for each. It ends when the other side is gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import resource
+import runpy
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+MAX_REQUEST = 128 * 1024
+"""The most bytes of a request."""
+MAX_FILES = 16
+"""The most open files that a process can be given."""
+
+# What a daemon imports before its options are read, then without TLS, and then before it listens.
+_AT_FIRST = ("twisted.scripts.twistd", "oci_registry.twistd_options", "oci_registry.tap")
+_WITHOUT_TLS = ("twisted.internet.endpoints", "twisted.internet.epollreactor")
+_TO_LISTEN = ("oci_registry.service", "oci_registry.storage.drivers.filesystem")
+LATER = (
+    "oci_registry.config.upstreams",
+    "oci_registry.upstream.connecting",
+    "oci_registry.commands.main",
+)
+"""What it imports for a file of upstreams and for its first miss, and what commands do."""
+
+
+def import_start() -> None:
+    """Import what a daemon has imported when it listens, in the same way; no reactor is installed."""
+    from oci_registry import commands, lean_imports  # noqa: F401, PLC0415 - what __main__ imports
+
+    with lean_imports.collecting_seldom(), lean_imports.executing_later():
+        for name in _AT_FIRST:
+            import_module(name)
+        with lean_imports.without_tls():
+            for name in _WITHOUT_TLS:
+                import_module(name)
+        for name in _TO_LISTEN:
+            import_module(name)
+
+
+def serve(control: socket.socket) -> Mapping[str, Any] | None:
+    """Fork for each request; None when there are no more. In the new process, it returns the request."""
+    while True:
+        data, files, _, _ = socket.recv_fds(control, MAX_REQUEST, MAX_FILES)
+        if not data:
+            return None
+        request = json.loads(data)
+        told, tell = os.pipe()
+        between = os.fork()
+        if not between:
+            pid = os.fork()
+            if not pid:
+                _keep_only(dict(zip(request["files"], files, strict=True)))
+                return request
+            os.write(tell, b"%d" % pid)
+            # Its child goes to who adopts orphans: the process that asks for it.
+            os._exit(0)
+        os.waitpid(between, 0)
+        control.send(os.read(told, 20))
+        for each in (told, tell, *files):
+            os.close(each)
+
+
+def _keep_only(files: Mapping[int, int]) -> None:
+    """Have just these open files, under these numbers, as a new program would."""
+    beyond = max((2, *files, *files.values())) + 1
+    for place, file in enumerate(files.values(), beyond):
+        os.dup2(file, place)
+    for place, number in enumerate(files, beyond):
+        os.dup2(place, number)
+    first = 0
+    for number in (*sorted(files), os.sysconf("SC_OPEN_MAX")):
+        # Python takes an empty range for one that has no end.
+        if first < number:
+            os.closerange(first, number)
+        first = number + 1
+
+
+def become(request: Mapping[str, Any], inherited: Mapping[str, str]) -> None:
+    """Make this process what a new Python is at its start; *inherited*: the variables that Python has set."""
+    os.chdir(request["folder"])
+    os.umask(request["umask"])
+    for name, limits in request["limits"].items():
+        resource.setrlimit(getattr(resource, name), tuple(limits))
+    os.environ.clear()
+    os.environ.update({**inherited, **request["environment"]})
+    time.tzset()
+    main_thread: Any = threading.main_thread()
+    main_thread._set_native_id()
+    sys.stdin = sys.__stdin__ = _standard(0, sys.stdin)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = _standard(1, sys.stdout)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _standard(2, sys.stderr)  # type: ignore[misc]
+    command = request["command"]
+    sys.orig_argv[:] = command
+    sys.argv[:] = ["-m", *command[3:]]
+    sys.path[0] = os.getcwd()
+    sys.modules["__main__"] = ModuleType("__main__")
+
+
+def _standard(number: int, parents: Any) -> Any:
+    """Open a standard stream as Python does at its start, None if there is no such open file."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return None
+    mode = "w" if number else "r"
+    binary: Any = open(number, f"{mode}b", closefd=False)  # noqa: SIM115 - for good
+    binary.raw.name = parents.name
+    stream: Any = io.TextIOWrapper(
+        binary,
+        parents.encoding,
+        parents.errors,
+        newline=None if number else "\n",
+        line_buffering=number == 2 or os.isatty(number),
+    )
+    stream.mode = mode
+    return stream
+
+
+def main() -> None:
+    """Serve; and in a new process, run the module that the request names."""
+    inherited = dict(os.environ)
+    import_start()
+    for name in LATER:
+        import_module(name)
+    gc.collect()
+    # Whoever is forked need not look at all of that for garbage.
+    gc.freeze()
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        control.send(b"ready")
+        request = serve(control)
+        if request is not None:
+            # It is closed already, and its number may be another file's.
+            control.detach()
+    if request is not None:
+        become(request, inherited)
+        run: Any = vars(runpy)["_run_module_as_main"]
+        run(request["command"][2])
+
+
+if __name__ == "__main__":
+    main()
