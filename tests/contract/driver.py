@@ -122,7 +122,7 @@ class DriverContract(inspecting.InspectingContract, writing.WritingContract, mar
 
     @running
     async def test_deleted(self) -> None:
-        """A deleted object is gone at once; who has it open reads it to the end."""
+        """A deleted object is gone at once; anyone who has it open reads it to the end."""
         await self.stored(KEY, b"0123456789")
         await self.stored(OTHER, b"other")
         stored = await self.driver.open(KEY)
@@ -259,7 +259,7 @@ class DriverContract(inspecting.InspectingContract, writing.WritingContract, mar
 
     @running
     async def test_list_while_things_change(self) -> None:
-        """A listing goes on while objects come and go, and lists what was there all the time."""
+        """A listing continues while objects come and go, and lists what was there all the time."""
         keys = {f"blobs/{n:03}/x" for n in range(40)}
         for key in keys:
             await self.stored(key, b"x")

@@ -95,7 +95,7 @@ class Preferred(TwoHosts):
 
 
 class Dead(TwoHosts):
-    """A host that does not do what it should is left alone for a while."""
+    """A host that fails is not asked for a while."""
 
     async def served_without(self, *tags: str) -> None:
         """Tags are served, and the first host is not asked for any of them."""
@@ -194,7 +194,7 @@ class MidBody(TwoHosts):
 
     @running
     async def test_moves_when_it_stalls(self) -> None:
-        """So is one whose body stands still."""
+        """So is one whose body stalls."""
         self.first.script("/blobs/", Reply(body=self.data, stall=300_000))
         await self.start(self.settings())
         pulling = await self.client.begin(self.path)

@@ -19,7 +19,7 @@ TAG = "/v2/library/app/manifests/1"
 
 
 class StaleTestCase(MirrorTestCase):
-    """A tag that was pulled some hours ago, and is believed for one."""
+    """A tag that was pulled some hours ago, and is fresh for one."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -69,7 +69,7 @@ class StaleTestCase(MirrorTestCase):
         self.assertTrue(2 * HOUR <= int(got.headers["age"]) < 2.9 * HOUR, got.headers["age"])
 
     def is_refused(self, got: Response) -> None:
-        """The answer is that upstream cannot be asked: it has failed, or is left alone because it had."""
+        """The answer is that upstream cannot be asked: it has failed, or its circuit breaker is open."""
         self.assertIn(got.status, (502, 503))
         self.assertFalse({"age", "warning"} & set(got.headers))
 
@@ -157,7 +157,7 @@ class NotFound(StaleTestCase):
 
     @running
     async def test_not_believed(self) -> None:
-        """Where it is not believed, the tag is served stale; whoever is denied it does not get it."""
+        """Where 404s are not trusted, the tag is served stale, except to a client that is denied it."""
         await self.pulled(believe_not_found=False, remember_not_found=0.0, remember_denied=0.0)
         del self.registry.manifests["library/app", "1"]
         for method in ("HEAD", "GET"):

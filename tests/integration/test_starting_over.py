@@ -46,14 +46,14 @@ class StartingOver(MirrorTestCase):
         await self.start(self.upstream("docker.io", hosts=hosts))
 
     async def slow(self) -> Response:
-        """Return a client that has had next to nothing and does not read on."""
+        """Return a client that has received next to nothing and does not read on."""
         response = await self.client.begin_hashed(self.path)
         await response.got_headers
         response.pause()
         return response
 
     async def fast(self) -> Response:
-        """Return a client that has had all but the tail."""
+        """Return a client that has received all but the tail."""
         response = await self.client.begin_hashed(self.path)
         await until(lambda: len(response.body) >= SIZE - LIMITS.tail)
         return response

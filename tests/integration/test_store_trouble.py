@@ -1,4 +1,4 @@
-"""A directory that fails while blobs are downloaded into it: pulls go on, and it is used again."""
+"""A directory that fails while blobs are downloaded into it: pulls continue, and it is used again."""
 
 from __future__ import annotations
 
@@ -365,7 +365,7 @@ class Reading(TroubleTestCase):
 
     @running
     async def test_stored_file(self) -> None:
-        """Who reads a stored blob that cannot be read any further goes on from a download.
+        """A client that reads a stored blob that cannot be read any further continues from a download.
 
         If that is faster, and its file cannot be read either, it is one more, for this reader alone.
         """

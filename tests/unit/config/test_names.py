@@ -22,7 +22,7 @@ class Hosts(SynchronousTestCase):
     """parse_location."""
 
     def test_accepted(self) -> None:
-        """A host with or without a port comes back in lower case."""
+        """A host with or without a port is returned in lower case."""
         for text, host in {
             "quay.io": "quay.io",
             " Registry.Example.COM:5000 ": "registry.example.com:5000",

@@ -77,7 +77,7 @@ class Rereading(LoaderTestCase):
         self.assertEqual(quay.hosts[0].credentials, Credentials("alice", "new"))
 
     def test_problems(self) -> None:
-        """Everything that is wrong is told at once."""
+        """Everything that is wrong is reported at once."""
         path = self.write("u.yaml", QUAY)
         secrets = self.write("c.json", "{}")
         settings = self.load({"upstream-config-file": path, "upstream-credentials-file": secrets})

@@ -54,7 +54,7 @@ class Blobs(SweepTestCase):
         self.assertEqual(self.swept(), Swept(blobs=1, size=4))
 
     def test_being_downloaded(self) -> None:
-        """A blob that is being downloaded is left alone."""
+        """A blob that is being downloaded is not evicted."""
         self.blob(b"data")
         self.downloading.add(Digest.of(b"data"))
         self.assertEqual(self.swept(30), Swept())
@@ -81,7 +81,7 @@ class Blobs(SweepTestCase):
         self.assertEqual(len(self.listed(self.blobs.list())), 1)
 
     def test_foreign_files(self) -> None:
-        """Files that are no objects are left alone, however old they are."""
+        """Files that are no objects are not removed, however old they are."""
         keys = ("blobs/README", "blobs/sha256/ab/.cd.swp", "repositories/x", "lost+found/1")
         for key in keys:
             self.driver.place(key, b"foreign", sealed=False)
@@ -162,7 +162,7 @@ class Manifests(SweepTestCase):
         self.assertEqual(self.swept(5), Swept(blobs=4, size=38, manifests=4))
 
     def test_index_of_itself(self) -> None:
-        """Indexes that list what is not there, or each other in a circle, hold up nothing."""
+        """Indexes that list what is not there, or each other in a circle, delay nothing."""
         missing = Manifest(b"{}", OCI_MANIFEST, Digest.of(b"{}"))
         index = self.manifest(children=(missing,))
         first, second = Digest.of(b"1"), Digest.of(b"2")
@@ -232,7 +232,7 @@ class Manifests(SweepTestCase):
         self.assertEqual(names, {(HOST, "kept"), (OTHERS, "elsewhere")})
 
     def test_what_is_no_image(self) -> None:
-        """A stored manifest that cannot be read as one holds up nothing."""
+        """A stored manifest that cannot be read as one delays nothing."""
         odd = self.stored(b"\xff not JSON")
         self.blob(b"data")
         self.clock.advance(10 * DAY)

@@ -123,7 +123,7 @@ class Reasons(ManagementTestCase):
         self.assertIn("images of this registry are kept for ever", why.reasons)
 
     def test_pinned(self) -> None:
-        """A pinned one says by whom, and has no end."""
+        """A pinned one says who pinned it, and has no end."""
         self.follow(lifetime=lambda _: DAY, pinned=lambda *_: True)
         self.result(self.management.pin(subject("x:1")))
         why = self.why()

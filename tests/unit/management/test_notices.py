@@ -73,7 +73,7 @@ class Following(NoticesTestCase):
         self.assertIsNotNone(self.tags.recall(HOST, "a/b", "1"))
 
     def test_failing(self) -> None:
-        """While the store fails it goes on looking."""
+        """While the store fails it continues looking."""
         self.follower.start()
         self.driver.broken = "gone"
         self.clock.advance(INTERVAL)

@@ -213,7 +213,7 @@ class Bounded(BackgroundTestCase):
     """Only so many questions are asked at once that nobody waits for."""
 
     def test_bounded(self) -> None:
-        """Beyond the bound clients are served at once all the same, and their tags asked another time."""
+        """Beyond the bound clients are served at once nevertheless, and their tags asked another time."""
         tags = [Tag(f"t{n}") for n in range(MAX_BACKGROUND + 1)]
         for tag in tags:
             self.upstream.manifests[tag.name] = self.one

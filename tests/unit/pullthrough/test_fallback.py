@@ -136,7 +136,7 @@ class Fallbacks(SynchronousTestCase):
                     results[0].raiseException()
 
     def test_lost_place(self) -> None:
-        """A reader that has lost its place goes on elsewhere, whether it hears of it at once or late."""
+        """A reader that has lost its place continues elsewhere, whether it hears of it at once or late."""
         lost = LostPlace(None, OSError("bad sector"))
 
         def at_once() -> bytes:

@@ -159,7 +159,7 @@ class Kept(ReferrersTestCase):
         self.assertEqual(set(), self.stored())
 
     def test_nobody_waits(self) -> None:
-        """A slow store holds up no answer; when the daemon stops, what is being written is waited for."""
+        """A slow store delays no answer; when the daemon stops, what is being written is waited for."""
         self.upstream.found = FOUND
         gate: Deferred[None] = Deferred()
         with patch.object(self.driver, "put", return_value=gate):

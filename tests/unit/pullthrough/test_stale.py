@@ -40,7 +40,7 @@ class StaleTestCase(ManifestTestCase):
         return served.age
 
     def confirmed(self) -> None:
-        """Upstream works again, and what it says is believed."""
+        """Upstream works again, and its answers are used."""
         self.upstream.error = None
         served = self.get()
         self.assertEqual((None, None), (served.age, served.stale_reason))
@@ -131,7 +131,7 @@ class Unreachable(StaleTestCase):
         self.assertEqual(["GET"], self.asked())
 
     def test_clock_set_back(self) -> None:
-        """A tag confirmed in the future is not believed, but may be served stale; its age is nothing."""
+        """A tag confirmed in the future is not fresh, but may be served stale; its age is nothing."""
         self.clock.rightNow -= 100 * HOUR
         self.upstream.error = BadGateway("down")
         self.assertEqual(0.0, self.stale())
@@ -260,7 +260,7 @@ class Refused(StaleTestCase):
         self.refused(BadGateway)
 
     def test_gone_between_head_and_get(self) -> None:
-        """A GET that does not find what HEAD has found is believed."""
+        """A GET that does not find what HEAD has found is trusted."""
         self.upstream.add(raw("two"), "latest")
         self.upstream.get_error = ManifestUnknown("gone")
         self.refused(ManifestUnknown)
@@ -288,7 +288,7 @@ class Refused(StaleTestCase):
 
 
 class NotFoundIsNotBelieved(StaleTestCase):
-    """An upstream whose 404s are not believed: it may have lost what it had."""
+    """An upstream whose 404s are not trusted: it may have lost what it had."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -222,7 +222,7 @@ class StartingOver(CacheTestCase):
         self.check(reader)
 
     def test_newcomers_between_two_downloads(self) -> None:
-        """Who comes while the next host is asked waits for its answer, and is told its length."""
+        """A client that comes while the next host is asked waits for its answer, and is told its length."""
         self.upstream.wrong = {"a": b"<html>log in</html>"}
         self.follow()
         self.upstream.holding = True
@@ -239,7 +239,7 @@ class StartingOver(CacheTestCase):
         self.assertEqual(2, len(self.upstream.asked))
 
     def test_newcomers_when_there_is_no_other(self) -> None:
-        """Who comes while the next host is asked, in vain, is told so."""
+        """A client that comes while the next host is asked, in vain, is told so."""
         self.upstream.wrong = {"a": wrong_at(5)}
         self.follow()
         self.upstream.holding = True

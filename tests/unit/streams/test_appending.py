@@ -1,4 +1,4 @@
-"""A download whose file hangs goes on without it."""
+"""A download whose file hangs continues without it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Recording(SynchronousTestCase):
         self.assertEqual([], self.flushLoggedErrors())
 
     def test_no_thread(self) -> None:
-        """A call that waits for a thread has not begun to append: it goes on to wait."""
+        """A call that waits for a thread has not begun to append: it continues to wait."""
         batch = self.record([b"one"])
         self.clock.advance(3 * SECONDS)
         self.assertNoResult(batch)

@@ -74,7 +74,7 @@ class SingleFlightTests(SynchronousTestCase):
         self.assertEqual(len(self.flights), 0)
 
     def test_asked_again_by_who_is_told(self) -> None:
-        """Who asks again on hearing the outcome starts new work."""
+        """A caller that asks again on hearing the outcome starts new work."""
         again: list[Deferred[int]] = []
         first, second = (self.flights.run("a", self.start) for _ in range(2))
         first.addCallback(lambda _: again.append(self.flights.run("a", self.start)))
@@ -93,7 +93,7 @@ class SingleFlightTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_who_leaves_when_another_is_told(self) -> None:
-        """Who leaves because another has heard the outcome keeps nobody from hearing it."""
+        """A caller that leaves because another has heard the outcome keeps nobody from hearing it."""
         for end in (lambda work: work.callback(1), lambda work: work.errback(ValueError("no"))):
             first, second, third = (self.flights.run("a", self.start) for _ in range(3))
             first.addBoth(lambda _: second.cancel())  # noqa: B023

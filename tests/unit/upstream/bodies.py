@@ -46,7 +46,7 @@ class Sink:
 
 
 class Held(FakeResponse):
-    """A response whose body comes as far as it was told and then stands still."""
+    """A response whose body comes as far as it was told and then stalls."""
 
     protocol: Any = None
 

@@ -119,7 +119,7 @@ class Encoded(BlobTestCase):
             self.check(self.encoded(PACKED, sized=sized), LAYER, inflated=True, size=None)
 
     def test_as_told(self) -> None:
-        """Whoever knows better says what to do."""
+        """The caller's decision whether to inflate overrides the guess."""
         blob = self.encoded(PACKED, inflate=False, known=7)
         self.check(blob, PACKED, inflated=False, size=len(PACKED))
         blob = self.encoded(LAYER, inflate=True, known=len(LAYER))

@@ -213,7 +213,7 @@ class Probing(BreakersTestCase):
 
 
 class Waiting(BreakersTestCase):
-    """Whoever has no alternative is not refused."""
+    """A request that has no other host is not refused."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -273,7 +273,7 @@ class Waiting(BreakersTestCase):
         self.assertIn("too slow", str(error))
 
     def test_leaving(self) -> None:
-        """Who leaves while waiting is forgotten."""
+        """A caller that leaves while waiting is forgotten."""
         probe = self.let(Z, wait=True)
         waiting = self.admit(Z, wait=True)
         waiting.cancel()

@@ -207,7 +207,7 @@ class Verdicts(RequestsTestCase):
 
 
 class Patience(RequestsTestCase):
-    """Whoever has nothing else waits a little."""
+    """A request that has no other host waits a little."""
 
     def test_short_trouble(self) -> None:
         """An error of the moment is not seen by somebody patient."""
@@ -220,7 +220,7 @@ class Patience(RequestsTestCase):
         self.successResultOf(asked)
 
     def test_impatient(self) -> None:
-        """Whoever has something else is told at once."""
+        """A request that has another host fails at once."""
         for host in (A, B):
             self.answer(host, SERVER_ERROR)
         self.error(self.ask(), BadGateway)

@@ -42,7 +42,7 @@ class Queue(RequestsTestCase):
     names = (A,)
 
     def test_max_connections(self) -> None:
-        """No host gets more requests at once than it may; one that waits in vain gets an error."""
+        """No host gets more requests at once than it may; one that waits too long gets an error."""
         self.connect(max_connections=2)
         held: list[Deferred[FakeResponse]] = [Deferred() for _ in range(3)]
         answers = list(held)
@@ -123,7 +123,7 @@ class Queue(RequestsTestCase):
 
 
 class Failures(RequestsTestCase):
-    """What counts as a failure of the host, and for whom."""
+    """What counts as a failure of the host, and for which requests."""
 
     names = (A,)
 

@@ -27,7 +27,7 @@ class Ends(ResumeTestCase):
     """Bodies that do not say how long they are."""
 
     def pumped(self, size: int | None) -> Deferred[int]:
-        """Begin to send the blob, of which a manifest may have said the size."""
+        """Begin to send the blob, whose size a manifest may have said."""
         self.body = self.successResultOf(self.start(self.upstream.blob(APP, BLOB, size)))
         self.assertIsNone(self.body.size)
         sent: Deferred[int] = self.body.pump(self.sink)

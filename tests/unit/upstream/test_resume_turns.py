@@ -48,7 +48,7 @@ class Turns(ResumeTestCase):
         self.over()
 
     def test_first_at_another_host(self) -> None:
-        """Where another host goes on, the rest goes before blobs that wait there already."""
+        """Where another host continues, the rest goes before blobs that wait there already."""
         held, at_b = self.held(), self.held()
         self.in_turn(A, lambda _: held, lambda _: FakeResponse(500))
         self.in_turn(B, lambda _: at_b, blob_of(DATA))

@@ -75,7 +75,7 @@ class TableChanges(SynchronousTestCase):
         self.assertEqual({"a.example", "c.example"}, self.table.rate_limited())
 
     def test_removed(self) -> None:
-        """A registry that is no longer configured is asked as any other, or not at all."""
+        """A registry that is no longer configured is asked like any unconfigured one, or not at all."""
         self.table.configure([B])
         self.assertFalse(self.table.upstream("a.example").settings.configured)
         only = self.make(dynamic=False)
