@@ -248,7 +248,7 @@ class Rendering(ChartTestCase):
         self.assertEqual({f"r1-st-oci-registry{end}" for end in ends}, names)
 
     def test_no_replicas_beside_an_autoscaler(self) -> None:
-        """Who is scaled does not say how many it is."""
+        """What an autoscaler scales has no number of replicas."""
         self.assertNotIn("replicas", workload(self.render("s3-irsa"))["spec"])
 
 

@@ -150,7 +150,7 @@ class DriverContract(inspecting.InspectingContract, writing.WritingContract, mar
 
     @running
     async def test_sweeping(self) -> None:
-        """A sweep that is alone falls to whoever comes; objects and their uses are as they were."""
+        """A single process may begin the sweep; the objects and their times of use are unchanged."""
         await self.stored(KEY, b"data")
         await self.driver.touch(KEY, NOW + 5)
         self.assertTrue(await self.driver.begin_sweep(NOW - 100))

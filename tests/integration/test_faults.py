@@ -343,7 +343,7 @@ class ManifestFaults(MirrorTestCase):
 
     @running
     async def test_refused_connection(self) -> None:
-        """A refused connection is told at once."""
+        """A refused connection is an error at once."""
         upstreams = (self.upstream("docker.io"),)
         await self.registry.stop()
         await self.start(*upstreams)

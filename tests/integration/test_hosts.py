@@ -250,7 +250,7 @@ class WrongBytes(TwoHosts):
 
     @running
     async def test_earlier(self) -> None:
-        """Who has the wrong bytes is closed short; who comes then gets the right ones elsewhere."""
+        """A client with wrong bytes is cut short; later clients get the right ones from another host."""
         for offset in (0, SIZE // 2):
             data = self.data = pattern(SIZE)[offset:] + pattern(SIZE)[:offset] + b"%d" % offset
             self.digest = self.add(data)

@@ -66,7 +66,7 @@ class StartingOver(MirrorTestCase):
 
     @running
     async def test_everybody(self) -> None:
-        """Who has had the wrong byte is closed short, all others are served without a break."""
+        """A client that has received the wrong byte is cut short; all others are served without a break."""
         await self.serve()
         slow, fast = await self.slow(), await self.fast()
         wanted = WRONG_AT + 5 * MIB

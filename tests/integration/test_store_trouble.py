@@ -335,7 +335,7 @@ class Reading(TroubleTestCase):
 
     @running
     async def test_growing_file(self) -> None:
-        """Who is behind, or late, when the growing file cannot be read gets a download of its own."""
+        """A client that is behind, or late, when the growing file cannot be read gets its own download."""
         await self.start()
         slow = await self.client.begin_hashed(self.path)
         await slow.got_headers

@@ -182,7 +182,7 @@ class TokenFaults(MirrorTestCase):
             self.assertEqual(scopes, parse_qs(asked.query)["scope"])
 
     def challenge(self, line: str) -> None:
-        """Let the registry challenge whoever shows no good token with this."""
+        """Let the registry challenge requests without a good token with this."""
 
         def guard(asked: Asked) -> Reply | None:
             refused = self.tokens.challenge(asked)

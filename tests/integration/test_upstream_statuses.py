@@ -58,17 +58,17 @@ class Limited(Statuses):
 
     @running
     async def test_seconds(self) -> None:
-        """The seconds of a 429 are waited for, whoever comes."""
+        """No request is sent within the seconds of a 429, from any client."""
         await self.not_before("300", 300, 429)
 
     @running
     async def test_date(self) -> None:
-        """So is the date."""
+        """A date in Retry-After is respected like seconds."""
         await self.not_before(formatdate(self.time.seconds() + 600, usegmt=True), 600, 429)
 
     @running
     async def test_unavailable(self) -> None:
-        """A 503 may say it too."""
+        """The Retry-After of a 503 is respected as well."""
         await self.not_before("120", 120, 503)
 
     @running

@@ -143,7 +143,7 @@ class WrongCertificates(ClientTestCase, Files):
 
     @running
     async def test_accepted(self) -> None:
-        """Who accepts invalid certificates accepts each of them."""
+        """With accept_invalid_certs each of them is accepted."""
         client = self.connect(host=self.listener.host, tls=True, accept_invalid_certs=True)
         for shown in (Certified(OURS, days=-1), Certified("registry.example.com"), self.good):
             self.listener.shown.certified = shown
@@ -244,7 +244,7 @@ class Pulling(MirrorTestCase, Files):
 
     @running
     async def test_renewed(self) -> None:
-        """It is told what is wrong, and is served by the same daemon once that is mended."""
+        """A client learns what is wrong, and is served by the same daemon once that is fixed."""
         authority, secure = Certified("authority"), FakeRegistry()
         shown = Changing(Certified(OURS, days=-1, issuer=authority))
         secure.start(reactor, shown)

@@ -90,7 +90,7 @@ class Answers(WorkersTestCase):
 
     @running
     async def test_one_connection(self) -> None:
-        """A connection serves one request after the other, whoever answers them."""
+        """A connection serves one request after the other, whichever process answers them."""
         await self.serve()
         connection = await self.connect()
         for count in range(1, 30):

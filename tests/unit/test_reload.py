@@ -63,7 +63,7 @@ class Hangups(SynchronousTestCase):
         self.assertEqual(2, self.reactions)
 
     def test_removed(self) -> None:
-        """Whoever had the signal before has it again, be it nobody."""
+        """The previous handler of the signal, or none, is restored."""
         for before in (signal.SIG_DFL, signal.SIG_IGN, self.replace):
             self.handler = before
             self.hangup.install()

@@ -212,7 +212,7 @@ class Kept(RecorderTestCase):
         self.assertEqual(2, sum(self.requests()))
 
     def test_broken(self) -> None:
-        """What cannot be read is replaced, and one line of the log says so."""
+        """An unreadable file is replaced, and one line of the log says so."""
         row = [int(NOW) // 60, *[0] * 10]
         good = History(NOW)
         good.add(NOW, Counts(requests=1).row())

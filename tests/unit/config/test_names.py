@@ -159,7 +159,7 @@ class Urls(SynchronousTestCase):
     """parse_url."""
 
     def test_accepted(self) -> None:
-        """Scheme, host and port come back in lower case, without the slash at the end."""
+        """Scheme, host and port are returned in lower case, without the slash at the end."""
         for text, url in {
             "http://minio:9000": "http://minio:9000",
             " HTTPS://S3.Example.com/ ": "https://s3.example.com",

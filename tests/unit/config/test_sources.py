@@ -118,7 +118,7 @@ class Rereading(LoaderTestCase):
         self.assertEqual(self.reread(settings).upstreams, settings.upstreams)
 
     def test_pinned(self) -> None:
-        """Where nothing was named nothing is made up."""
+        """Sources that were not named stay absent."""
         self.assertEqual(pinned(UpstreamSources()), UpstreamSources())
         typed = CredentialsSource("--upstream-credentials", "{}")
         self.assertEqual(pinned(UpstreamSources("/u", typed)), UpstreamSources("/u", typed))

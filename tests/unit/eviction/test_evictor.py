@@ -77,7 +77,7 @@ class Evictions(EvictionTestCase):
     """What is evicted, and what stays."""
 
     def test_oldest(self) -> None:
-        """The oldest image goes as a whole, with its tags, and no more than is needed."""
+        """The oldest image is evicted completely, with its tags, and no more than is needed."""
         images = [self.pulled(name) for name in (b"a", b"b", b"c")]
         self.assertEqual(self.free(2), Evicted(1, 1, 2 * BLOCK))
         self.assertEqual([self.has(image) for image in images], [False, True, True])

@@ -110,7 +110,7 @@ class Manifests(SweepTestCase):
     """Manifests, and what they need."""
 
     def test_image(self) -> None:
-        """An image that nobody uses goes as a whole, with its tags."""
+        """An unused image is evicted completely, with its tags."""
         image = self.manifest(self.blob(b"config"), self.blob(b"layer"))
         self.tag(image, "v1")
         self.tag(image, "latest")
@@ -181,7 +181,7 @@ class Manifests(SweepTestCase):
         self.assertEqual(self.swept(5), Swept(manifests=3))
 
     def test_child_in_use(self) -> None:
-        """An index that nobody uses goes; an image that it lists stays if it is used itself."""
+        """An unused index is evicted; an image that it lists stays if it is used itself."""
         image = self.manifest(self.blob(b"config"), self.blob(b"layer"))
         index = self.manifest(children=(image,))
         self.tag(index)
@@ -275,7 +275,7 @@ class Referrers(SweepTestCase):
     """Lists of what refers to manifests."""
 
     def test_unused(self) -> None:
-        """A list that nobody has asked for goes when the objects of its registry would."""
+        """A list that nobody has requested is evicted when the objects of its registry would be."""
         self.referred(b"subject")
         self.referred(b"subject", BRIEF)
         self.assertEqual(self.swept(2), Swept(referrers=1))

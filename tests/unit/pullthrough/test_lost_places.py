@@ -105,7 +105,7 @@ class Fallbacks(BlobTestCase):
         self.assertTrue(self.upstream.bodies[1].stopped)
 
     def test_no_place_for_newcomers(self) -> None:
-        """Who comes when a blob that cannot be stored is past its first bytes starts a new transfer."""
+        """A client that comes when a blob that cannot be stored is past its first bytes starts a transfer."""
         self.driver.broken = "disk full"
         reader = Reader(self.open().source(0, len(DATA)))
         reader.read()

@@ -119,7 +119,7 @@ class Kept(ReferrersTestCase):
         self.fails(self.referrers.get(self.target, DIGEST, None), BadGateway)
 
     def test_definite_answers(self) -> None:
-        """Who is denied access does not get it from the store, nor a list for one that has outgrown us."""
+        """A denial, or a list that is longer than we read, is passed on: the stored list is not served."""
         self.kept()
         for error in (Denied("x"), IncompleteList("x")):
             self.upstream.error = error

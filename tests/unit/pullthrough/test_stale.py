@@ -58,7 +58,7 @@ class Unreachable(StaleTestCase):
         self.confirmed()
 
     def test_asked_once(self) -> None:
-        """Who can be served stale does not make upstream patient, neither after HEAD nor instead."""
+        """That a stale tag could be served does not delay the requests to upstream, after HEAD or instead."""
         self.upstream.add(raw("two"), "latest")
         self.upstream.get_error = BadGateway("x")
         self.stale()
@@ -267,7 +267,7 @@ class Refused(StaleTestCase):
         self.assertNotIn(tag_key("example.com", "library/app", "latest"), self.stored())
 
     def test_denied(self) -> None:
-        """Who is denied a tag does not get the old one; it is not forgotten."""
+        """A client that is denied a tag does not get the stale one; it is not forgotten."""
         for believed in (True, False):
             self.upstream.change(believe_not_found=believed)
             self.upstream.error = Denied("no")

@@ -111,7 +111,7 @@ class StartingOver(CacheTestCase):
         self.check(*readers)
 
     def test_who_has_had_a_wrong_byte(self) -> None:
-        """Who has had the wrong byte is closed short, the others are served, and the blob is stored."""
+        """A client that has received the wrong byte is cut short; the others are served, the blob stored."""
         self.upstream.wrong = {"a": wrong_at(60_000)}
         unlucky, lucky = self.follow(), self.follow()
         self.upstream.bodies[0].send(self.upstream.bodies[0].data)
@@ -343,7 +343,7 @@ class StartingOver(CacheTestCase):
         self.assertEqual(1, len(self.upstream.bodies))
 
     def test_empty_that_is_not_empty(self) -> None:
-        """Who asks for a blob that a host says is empty is told the length that the next one says."""
+        """A client of a blob that one host says is empty gets the length that the next host says."""
         self.upstream.wrong = {"a": b"", "b": b""}
         opening = self.start(self.blobs.open(self.target, self.digest, 0))
         self.finish()

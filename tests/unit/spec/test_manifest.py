@@ -152,7 +152,7 @@ class Refused(SynchronousTestCase):
                 self.assertRaises(ManifestInvalid, read, raw, header)
 
     def test_size(self) -> None:
-        """Four MiB are accepted, a byte more is not, whoever vouches for it."""
+        """Four MiB are accepted, a byte more is not, even if its digest is right."""
         raw = b'{"schemaVersion":2}'
         longest = raw + b" " * (MAX_MANIFEST_SIZE - len(raw))
         self.assertEqual(read(longest).raw, longest)

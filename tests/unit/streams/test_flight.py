@@ -49,7 +49,7 @@ class SingleFlightTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(first), 1)
 
     def test_leaving(self) -> None:
-        """Who cancels leaves alone: the work goes on, even for nobody, and can still be joined."""
+        """A caller that cancels leaves alone: the work continues, even for nobody, and can be joined."""
         first, second = self.flights.run("a", self.start), self.flights.run("a", self.start)
         first.cancel()
         self.failureResultOf(first, CancelledError)

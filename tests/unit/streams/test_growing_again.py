@@ -106,7 +106,7 @@ class Again(SynchronousTestCase):
         return first
 
     def test_exactly_at_the_wrong_byte(self) -> None:
-        """Who has had the bytes up to the first wrong one goes on, who has had it does not."""
+        """A reader of the bytes up to the first wrong one continues; one that has received that fails."""
         first, second = self.blob(), self.blob()
         before, after = Reader(first.follow(), 1000), Reader(first.follow(), 1001)
         self.send(first, wrong_at(1000))
@@ -291,7 +291,7 @@ class Again(SynchronousTestCase):
             self.check(late)
 
     def test_length_that_nobody_announced(self) -> None:
-        """Who was told no length goes on with one, and fails if it has had more than there is."""
+        """A reader that was told no length continues, and fails if it has received more than there is."""
         first, second = self.blob(None), self.blob()
         some, too_much = Reader(first.follow(), 1000), Reader(first.follow())
         self.send(first, DATA + bytes(MIB))
@@ -346,7 +346,7 @@ class Interleavings(SynchronousTestCase):
         full_at: int | None,
         events: tuple[list[tuple[str, int]], ...],
     ) -> None:
-        """Who has had right bytes gets all of them; who has had a wrong one, or one after it, no end."""
+        """A reader of right bytes only gets the whole; one that got a wrong byte, or a later one, fails."""
         world = World(size)
         excused: set[Reader] = set()
         before: GrowingBlob | None = None

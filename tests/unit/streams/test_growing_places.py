@@ -182,7 +182,7 @@ class Lost(PlacesTestCase):
         self.assertTrue(blob.can_follow(blob.bytes.digested))
 
     def test_who_is_let_in_is_kept_a_place(self) -> None:
-        """Who was let in before there was a hole finds all bytes: from the file, then from memory."""
+        """A reader admitted before there was a hole finds all bytes: from the file, then from memory."""
         self.file.full_at = 5 * MIB
         blob = self.make()
         ahead = Reader(blob.follow())

@@ -227,7 +227,7 @@ class OddAnswers(ResumeTestCase):
         self.assertEqual([None, rest, rest, None, f"bytes={2 * GOOD_PROGRESS}-"], self.ranges())
 
     def test_nothing_of_use(self) -> None:
-        """Where no host has anything of use it ends soon, with what was the matter."""
+        """If no host has a usable answer, it ends soon, with the reason."""
         odd = [FakeResponse(416), FakeResponse(416), FakeResponse(400)]
         self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), *[lambda _, a=a: a for a in odd])
         self.answer(B, lambda s: FakeResponse(416 if "Range" in s.headers else 400))

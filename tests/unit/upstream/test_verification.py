@@ -63,7 +63,7 @@ class TwoStores(PolicyTestCase):
         self.assertIn("not valid (OpenSSL's error 7)", self.reason(policy, leaf, STORE))
 
     def test_all_of_it_counts(self) -> None:
-        """Host, time and use are verified whoever vouches for a server."""
+        """Host, time and key usage are verified whichever authority has signed."""
         policy = self.policy()
         for authority in (self.own, self.public):
             for options, words in (

@@ -200,7 +200,7 @@ class Blobs(HandlerTestCase):
             self.assertEqual(place, answer.headers["content-range"])
 
     def test_several_ranges_far_ahead(self) -> None:
-        """Who asks for several ranges gets the whole as it comes, without waiting for the last of them."""
+        """A request for several ranges gets the whole as it arrives, without waiting for the last of them."""
         self.limit(far=FarLimits(distance=1000))
         self.serve_all()
         connection = self.ask(f"/v2/library/app/{self.path}", Range="bytes=0-99,-100")

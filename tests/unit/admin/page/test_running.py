@@ -158,7 +158,7 @@ class Running(PageTestCase):
         self.assertEqual(2 * sections - 1, rounds)
 
     def test_left(self) -> None:
-        """For those who leave meanwhile nothing is made any more."""
+        """For clients that leave meanwhile nothing is rendered."""
         self.serve_page(pause=lambda: Deferred(lambda _: left.append(True)))
         left: list[bool] = []
         connection = self.ask("/")
