@@ -148,7 +148,7 @@ class Dead(TwoHosts):
             self.assertLess(len(self.first.asked) - before, 7, status)
 
     @running
-    async def test_comes_back(self) -> None:
+    async def test_recovers(self) -> None:
         """After a while one request tries the host again, and when it is well it is preferred again."""
         await self.first.stop()
         await self.start(self.settings())

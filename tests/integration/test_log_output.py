@@ -294,7 +294,7 @@ class Processes(TestCase):
             self.assertNotIn("plugin cache", text)
 
     @running
-    async def test_daemonized_in_vain(self) -> None:
+    async def test_daemonizing_fails(self) -> None:
         """What keeps it from starting is in the file too, and the command fails."""
         done = await deferToThread(self.run_twistd, listen="unix:no/where.sock")
         self.assertEqual(1, done.returncode)

@@ -173,7 +173,7 @@ class Secrets(TokenTestCase):
     """What nobody may learn."""
 
     @running
-    async def test_not_told(self) -> None:
+    async def test_not_shown(self) -> None:
         """Passwords and tokens are in no error, log line or repr, whatever goes wrong."""
         events: list[str] = []
 

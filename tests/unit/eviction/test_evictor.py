@@ -86,7 +86,7 @@ class Evictions(EvictionTestCase):
         self.assertEqual(self.summed(), self.stored())
         self.assertEqual(self.free(3).images, 2)
 
-    def test_told(self) -> None:
+    def test_listener(self) -> None:
         """A listener is called with what was evicted, and not if that is nothing."""
         told: list[Evicted] = []
         self.evictor.evicted = told.append

@@ -161,7 +161,7 @@ class Reserving(LimitTestCase):
         self.successResultOf(second)
         self.assertEqual(len(self.evictor.needs), 2)
 
-    def test_in_vain(self) -> None:
+    def test_nothing_freed(self) -> None:
         """If nothing can be evicted, that is logged, and not tried again for a second."""
         for _ in range(6):
             self.store(3 * MIB)
@@ -174,7 +174,7 @@ class Reserving(LimitTestCase):
         self.refused(3 * MIB)
         self.assertEqual(len(self.evictor.needs), 2)
 
-    def test_in_vain_again(self) -> None:
+    def test_nothing_freed_again(self) -> None:
         """Long attempts that free nothing are rare, and all are logged once."""
         for _ in range(6):
             self.store(3 * MIB)

@@ -182,7 +182,7 @@ class Failed(BackgroundTestCase):
         self.clock.advance(HOUR)
         self.served_at_once()
 
-    def test_not_found_is_not_believed(self) -> None:
+    def test_not_found_is_not_trusted(self) -> None:
         """Where a 404 ends nothing, the tag is served at once for its minute, and with a reason after."""
         self.upstream.change(believe_not_found=False)
         self.upstream.error = ManifestUnknown("gone")

@@ -93,7 +93,7 @@ class Fallbacks(SynchronousTestCase):
         st.booleans(),
         st.booleans(),
     )
-    def test_goes_on(
+    def test_continues(
         self, start: int, most: int, limit: int, late: bool, second_late: bool, ends: bool
     ) -> None:
         """Wherever it breaks, and however, the reader gets every byte, once."""

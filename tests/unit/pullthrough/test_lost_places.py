@@ -127,7 +127,7 @@ class Fallbacks(BlobTestCase):
             self.assertTrue(one.got == DATA[start:])
         self.assertEqual({blob_key(self.digest)}, self.stored())
 
-    def test_range_of_what_goes_on_unstored(self) -> None:
+    def test_range_of_a_download_that_continues_unstored(self) -> None:
         """A client that comes for bytes that are still to come joins, though the first ones are gone."""
         self.driver.broken = "disk full"
         reader = Reader(self.open().source(0, len(DATA)))

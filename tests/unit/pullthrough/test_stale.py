@@ -137,7 +137,7 @@ class Unreachable(StaleTestCase):
         self.assertEqual(0.0, self.stale())
         self.assertEqual(["HEAD", "GET once"], self.asked())
 
-    def test_believed_for_longer(self) -> None:
+    def test_fresh_for_longer(self) -> None:
         """An upstream that stretches the time of its tags stretches that of stale ones."""
         self.upstream.error = BadGateway("down")
         self.upstream.change(manifest_invalidation_time=2 * HOUR)
@@ -275,7 +275,7 @@ class Refused(StaleTestCase):
             self.upstream.error = BadGateway("down")
             self.stale()
 
-    def test_denied_is_not_believed_again(self) -> None:
+    def test_denied_is_not_fresh_again(self) -> None:
         """A tag that was denied is asked for even if its time turns out to be longer."""
         self.upstream.error = Denied("no")
         self.refused(Denied)
@@ -287,7 +287,7 @@ class Refused(StaleTestCase):
         self.assertEqual([], self.asked())
 
 
-class NotFoundIsNotBelieved(StaleTestCase):
+class NotFoundIsNotTrusted(StaleTestCase):
     """An upstream whose 404s are not trusted: it may have lost what it had."""
 
     def setUp(self) -> None:

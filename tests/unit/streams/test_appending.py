@@ -96,7 +96,7 @@ class Recording(SynchronousTestCase):
 class Download(SynchronousTestCase):
     """A growing blob on a file that hangs."""
 
-    def test_goes_on(self) -> None:
+    def test_continues(self) -> None:
         """A reader gets all bytes, the failure is reported once, and the file stays open meanwhile."""
         data = bytes(range(200))
         clock, thread = Clock(), ManualThread()

@@ -73,7 +73,7 @@ class SingleFlightTests(SynchronousTestCase):
         self.failureResultOf(self.flights.run("a", error), ValueError)
         self.assertEqual(len(self.flights), 0)
 
-    def test_asked_again_by_who_is_told(self) -> None:
+    def test_asked_again_on_the_outcome(self) -> None:
         """A caller that asks again on hearing the outcome starts new work."""
         again: list[Deferred[int]] = []
         first, second = (self.flights.run("a", self.start) for _ in range(2))
@@ -92,7 +92,7 @@ class SingleFlightTests(SynchronousTestCase):
         self.work[0].errback(ValueError("no"))
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_who_leaves_when_another_is_told(self) -> None:
+    def test_leaving_on_the_outcome_of_another(self) -> None:
         """A caller that leaves because another has heard the outcome keeps nobody from hearing it."""
         for end in (lambda work: work.callback(1), lambda work: work.errback(ValueError("no"))):
             first, second, third = (self.flights.run("a", self.start) for _ in range(3))

@@ -217,7 +217,7 @@ class Found(PlacesTestCase):
             reader.read(2)
         return blob, reader
 
-    def test_goes_on(self) -> None:
+    def test_continues(self) -> None:
         """It gets the rest when the beginning is the same, and what comes before it is not kept."""
         blob, reader = self.found(DATA, MIB)
         self.assertTrue(self.successResultOf(blob.finish()))

@@ -125,7 +125,7 @@ class Sent(SynchronousTestCase):
         behind.source.close()
         self.assertEqual([True, True], [file.closed for file in self.world.files])
 
-    def test_goes_on_with_another(self) -> None:
+    def test_continues_with_another(self) -> None:
         """A reader that has received only right bytes is sent the rest from the second file."""
         data = self.world.data
         first = self.world.download(data[:-1] + b"\xff")

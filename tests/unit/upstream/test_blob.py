@@ -118,7 +118,7 @@ class Encoded(BlobTestCase):
             self.check(blob, LAYER, inflated=False, size=None)
             self.check(self.encoded(PACKED, sized=sized), LAYER, inflated=True, size=None)
 
-    def test_as_told(self) -> None:
+    def test_inflate_given(self) -> None:
         """The caller's decision whether to inflate overrides the guess."""
         blob = self.encoded(PACKED, inflate=False, known=7)
         self.check(blob, PACKED, inflated=False, size=len(PACKED))

@@ -77,7 +77,7 @@ class Queue(RequestsTestCase):
         held[1].callback(FakeResponse(404))
         self.error(asked[1], ManifestUnknown)
 
-    def test_waiting_in_vain(self) -> None:
+    def test_waiting_too_long(self) -> None:
         """Waiting for a turn is no fault of the host."""
         self.connect(max_connections=2, response_timeout=5.0)
         data = b"x" * 100

@@ -29,7 +29,7 @@ class Broken(ResumeTestCase):
         self.assertEqual((1, 0), (self.asked_of(A), self.asked_of(B)))
         self.assertEqual({A}, self.body.hosts)
 
-    def test_goes_on(self) -> None:
+    def test_continues(self) -> None:
         """A break costs a request for the rest, from the same host, with its validator."""
         self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), blob_of(DATA))
         self.whole(self.pump())

@@ -279,7 +279,7 @@ class Waiting(SiteTestCase):
         self.clock.advance(2)
         self.assertTrue(connection.transport.aborted)
 
-    def test_refused_client_that_goes_on(self) -> None:
+    def test_refused_client_that_continues(self) -> None:
         """A refused client is listened to for a moment, so that it can read the answer."""
         connection = self.connect()
         connection.send(b"nonsense\r\n")
