@@ -128,7 +128,7 @@ class LargeManifests(ProcessTestCase):
 
     @running
     async def test_nothing_but_entries(self) -> None:
-        """A million entries in each of ten manifests hold up nobody, from the store neither."""
+        """A million entries in each of ten manifests delay nobody, from the store neither."""
         await self.serve_ten("entries")
 
     @running

@@ -1,4 +1,4 @@
-"""Hundreds of requests that fail at one instant, and whoever asks for something else meanwhile."""
+"""Hundreds of requests that fail at one instant, and other requests meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the status page looks like, as pictures: for whoever looks at a run, and for the documentation."""
+"""Pictures of the status page, for reviewers of a run and for the documentation."""
 
 from __future__ import annotations
 

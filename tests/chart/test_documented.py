@@ -67,7 +67,7 @@ class Documented(ChartTestCase):
             self.assertTrue(helm.objects(self.values), block.where)
 
     def test_tutorial(self) -> None:
-        """What the tutorial makes has the names, the image and the port that it goes on with."""
+        """What the tutorial makes has the names, the image and the port that it continues with."""
         (words,) = [w for where, w in commands() if where.startswith("docs/tutorials/cluster.md")]
         objects = {
             f"{each['kind']}/{each['metadata']['name']}": each

@@ -1,4 +1,4 @@
-"""Who reaches what of the chart: addresses, ports, Services, TLS, and what is in front."""
+"""What of the chart can be reached, and how: addresses, ports, Services, TLS, and proxies in front."""
 
 from __future__ import annotations
 

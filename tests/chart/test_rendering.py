@@ -248,7 +248,7 @@ class Rendering(ChartTestCase):
         self.assertEqual({f"r1-st-oci-registry{end}" for end in ends}, names)
 
     def test_no_replicas_beside_an_autoscaler(self) -> None:
-        """Who is scaled does not say how many it is."""
+        """What an autoscaler scales has no number of replicas."""
         self.assertNotIn("replicas", workload(self.render("s3-irsa"))["spec"])
 
 
@@ -307,7 +307,7 @@ class Notes(ChartTestCase):
         self.check("http://ADDRESS:80", *names, rest=False, values="upstreams")
 
     def test_image(self) -> None:
-        """Who has not named an image is told that none is published."""
+        """A user who has not named an image is told that none is published."""
         self.assertIn("No image is published", helm.notes())
         self.assertNotIn(
             "No image is published", helm.notes(values={"image.repository": "a.example/cache"})
@@ -318,7 +318,7 @@ class Names(ChartTestCase):
     """Names that others have chosen."""
 
     def test_releases_that_look_like_values(self) -> None:
-        """A release may be called 123 or true; its labels are text all the same, and select its pods."""
+        """A release may be called 123 or true; its labels are text nevertheless, and select its pods."""
         for release in ("123", "true"):
             for document in helm.objects(release=release):
                 labels = document["metadata"]["labels"]

@@ -122,7 +122,7 @@ class DriverContract(inspecting.InspectingContract, writing.WritingContract, mar
 
     @running
     async def test_deleted(self) -> None:
-        """A deleted object is gone at once; who has it open reads it to the end."""
+        """A deleted object is gone at once; anyone who has it open reads it to the end."""
         await self.stored(KEY, b"0123456789")
         await self.stored(OTHER, b"other")
         stored = await self.driver.open(KEY)
@@ -150,7 +150,7 @@ class DriverContract(inspecting.InspectingContract, writing.WritingContract, mar
 
     @running
     async def test_sweeping(self) -> None:
-        """A sweep that is alone falls to whoever comes; objects and their uses are as they were."""
+        """A single process may begin the sweep; the objects and their times of use are unchanged."""
         await self.stored(KEY, b"data")
         await self.driver.touch(KEY, NOW + 5)
         self.assertTrue(await self.driver.begin_sweep(NOW - 100))
@@ -259,7 +259,7 @@ class DriverContract(inspecting.InspectingContract, writing.WritingContract, mar
 
     @running
     async def test_list_while_things_change(self) -> None:
-        """A listing goes on while objects come and go, and lists what was there all the time."""
+        """A listing continues while objects come and go, and lists what was there all the time."""
         keys = {f"blobs/{n:03}/x" for n in range(40)}
         for key in keys:
             await self.stored(key, b"x")

@@ -61,7 +61,7 @@ class WritingContract(base.DriverTestCase):
 
     @running
     async def test_cancel(self) -> None:
-        """A cancelled object leaves nothing; cancelling it again, or closing it, does no harm."""
+        """A cancelled object leaves nothing; cancelling it again, or closing it, has no effect."""
         writer = await self.driver.create(KEY)
         writer.append(b"data")
         await writer.cancel()
@@ -139,7 +139,7 @@ class WritingContract(base.DriverTestCase):
 
     @running
     async def test_replaced(self) -> None:
-        """A commit replaces what was there; who has the old object open reads it to the end."""
+        """A commit replaces what was there; anyone who has the old object open reads it to the end."""
         await self.stored(KEY, b"the old one")
         old = await self.driver.open(KEY)
         await self.stored(KEY, b"the new one, longer")

@@ -248,7 +248,7 @@ class Commands(Scripts):
         self.assertIn("oci_registry_upstream_ratelimit_remaining", done.output)
 
     def greeted(self, block: Block, machine: Machine, done: Done) -> None:
-        """The registry says hello over TLS, with a certificate that is believed."""
+        """The registry says hello over TLS, with a certificate that is trusted."""
         self.assertIn("{}", done.output)
 
     def for_the_node(self, block: Block, machine: Machine, done: Done) -> None:

@@ -1,4 +1,4 @@
-"""Who follows the first tutorial sees what it says."""
+"""Anyone who follows the first tutorial sees what it says."""
 
 from __future__ import annotations
 

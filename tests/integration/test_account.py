@@ -70,7 +70,7 @@ class Account(AccountTestCase):
 
     @running
     async def test_removed(self) -> None:
-        """While it is removed again and again, pulls go on, and afterwards the sums are right."""
+        """While it is removed again and again, pulls continue, and afterwards the sums are right."""
         daemon = await self.start()
         for number in range(20):
             await self.pull(number)

@@ -101,7 +101,7 @@ class Socket(AdminTestCase):
 
     @running
     async def test_something_else(self) -> None:
-        """A file of that name is not touched, and the daemon goes on without a socket."""
+        """A file of that name is not touched, and the daemon continues without a socket."""
         self.root.mkdir()
         self.place.write_text("precious")
         await self.start()

@@ -112,7 +112,7 @@ class Fallback(MirrorTestCase):
 
     @running
     async def test_audience(self) -> None:
-        """Who may follow a download goes by the registry that the client named."""
+        """The registry that the client named decides which downloads it may follow."""
         blob = self.registry.add_blob(pattern(300_000))
         gate: Deferred[None] = Deferred()
 

@@ -59,7 +59,7 @@ class ClientCertificates(ClientTestCase):
 
     @running
     async def test_demanded(self) -> None:
-        """It is shown with the chain up to whom the upstream believes, whomever we believe."""
+        """It is shown with the chain up to an authority that the upstream trusts, whichever we trust."""
         for options in ({}, {"accept_invalid_certs": True, "ca_file": None}):
             await self.known(**options).manifest(APP, LATEST)
             self.assertEqual({"CN=mirror"}, set(self.shown(self.upstream)))
@@ -75,7 +75,7 @@ class ClientCertificates(ClientTestCase):
 
     @running
     async def test_not_where_it_redirects(self) -> None:
-        """A store that a blob is at asks for it in vain, even on the same machine."""
+        """A store that a blob's URL leads to is not shown it, even on the same machine."""
         data = b"blob" * 1000
         digest = self.upstream.add_blob(data)
         location = {"Location": f"https://{self.store.host}/there"}

@@ -143,7 +143,7 @@ class Scrubs(ByDaemon, ScrubTestCase):
 
     @running
     async def test_no_wait(self) -> None:
-        """With --no-wait the daemon goes on alone, at the rate that was given."""
+        """With --no-wait the daemon continues alone, at the rate that was given."""
         daemon = await self.filled()
         told = json.loads((await self.ran("scrub", "--no-wait", "--rate", "1kB", "--json")).out)
         self.assertTrue(told["running"])
@@ -164,7 +164,7 @@ class Scrubs(ByDaemon, ScrubTestCase):
 
     @running
     async def test_interrupted(self) -> None:
-        """Ctrl-C stops a pass that the command has started, and the next one goes on."""
+        """Ctrl-C stops a pass that the command has started, and the next one continues."""
         daemon = await self.filled()
 
         def interrupt(seconds: float) -> None:

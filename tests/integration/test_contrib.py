@@ -83,7 +83,7 @@ class Activation(TestCase):
 
     @running
     async def test_not_lost(self) -> None:
-        """Who comes while no daemon runs is answered by the next one."""
+        """A client that comes while no daemon runs is answered by the next one."""
         for _ in range(2):
             waiting = await self.client.begin("/v2/")
             process = self.start()

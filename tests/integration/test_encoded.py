@@ -92,7 +92,7 @@ class EncodedAnswers(MirrorTestCase):
 
     @running
     async def test_wrong_guess_of_much(self) -> None:
-        """A client that has had wrong bytes gets no end of them, and the next gets the blob."""
+        """A client that has received wrong bytes gets no end of them, and the next gets the blob."""
         await self.start()
         blob = gzip.compress(NOISE)
         got = await self.pull(blob, "gzip", blob)

@@ -66,7 +66,7 @@ class Newest(BiasTestCase):
 
     @running
     async def test_limit_wins(self) -> None:
-        """If everything has one of the newest tags, the limit is kept all the same, and no pull fails."""
+        """If everything has one of the newest tags, the limit is kept nevertheless, and no pull fails."""
         daemon = await self.begin(self.upstream("docker.io", keep_newest_tags=100))
         await self.fill(daemon, "library/app")
         await self.settle(daemon)

@@ -108,7 +108,7 @@ class FarRanges(MirrorTestCase):
 
     @running
     async def test_several(self) -> None:
-        """Who asks for several ranges gets the whole, which begins at once."""
+        """A client that asks for several ranges gets the whole, which begins at once."""
         await self.start()
         whole = await self.client.begin(self.path, Range="bytes=0-9,-100")
         await whole.got_headers
@@ -119,7 +119,7 @@ class FarRanges(MirrorTestCase):
 
     @running
     async def test_body_that_breaks(self) -> None:
-        """A part that breaks off in the middle is gone on with, like everything."""
+        """A part that breaks off in the middle is continued, like everything."""
         start, stop = SIZE - 3 * MIB, SIZE - MIB
         await self.start()
         cuts = [MIB, MIB // 2]

@@ -308,7 +308,7 @@ class ManifestFaults(MirrorTestCase):
 
     @running
     async def test_statuses(self) -> None:
-        """Upstream's statuses become ones that make clients go on to their next host."""
+        """Upstream's statuses become ones that make clients go to their next host."""
         for status, headers, expected, code in (
             (404, {}, 404, "MANIFEST_UNKNOWN"),
             (401, {"WWW-Authenticate": 'Basic realm="x"'}, 403, "DENIED"),
@@ -343,7 +343,7 @@ class ManifestFaults(MirrorTestCase):
 
     @running
     async def test_refused_connection(self) -> None:
-        """A refused connection is told at once."""
+        """A refused connection is an error at once."""
         upstreams = (self.upstream("docker.io"),)
         await self.registry.stop()
         await self.start(*upstreams)

@@ -276,7 +276,7 @@ class File(AdminTestCase):
     """The file itself."""
 
     def test_locked(self) -> None:
-        """One has it at a time, also after it was replaced; whoever comes then has the content."""
+        """One process has it at a time, also after it was replaced; the next has the content."""
         path = str(Path(self.mktemp()))
         first, second = HistoryFile(path), HistoryFile(path)
         self.assertEqual(b"", first.take())

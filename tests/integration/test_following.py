@@ -29,7 +29,7 @@ GATE = 5 * MIB
 
 
 class FollowingTestCase(SendingTestCase):
-    """A blob of which upstream has sent the larger part."""
+    """A blob whose larger part upstream has sent."""
 
     size = SIZE
 
@@ -99,7 +99,7 @@ class Following(FollowingTestCase):
 
     @running
     async def test_joining(self) -> None:
-        """Whoever joins at any time, for the whole or a part, slow or not, gets it from one download."""
+        """A client that joins at any time, for the whole or a part, slow or not, is served by one download."""
         daemon = await self.begin()
         first = await self.at_gate()
         slow = await self.stuck()
@@ -126,7 +126,7 @@ class Following(FollowingTestCase):
 
     @running
     async def test_wrong_digest(self) -> None:
-        """If the bytes turn out wrong at the end, a client goes on with those of another host."""
+        """If the bytes turn out wrong at the end, a client continues with those of another host."""
         second = self.another()
         second.add_blob(self.data)
         wrong = Reply(body=self.data[:-1] + b"?")
@@ -141,7 +141,7 @@ class Following(FollowingTestCase):
 
     @running
     async def test_wrong_bytes_that_were_sent(self) -> None:
-        """A client that has had a wrong byte is closed short; another one notices nothing."""
+        """A client that has received a wrong byte is closed short; another one notices nothing."""
         second = self.another()
         second.add_blob(self.data)
         wrong = Reply(body=self.data[: 4 * MIB] + b"??" + self.data[4 * MIB + 2 :])
@@ -155,7 +155,7 @@ class Following(FollowingTestCase):
 
     @running
     async def test_disk_that_fills_up(self) -> None:
-        """When the disk is full in the middle, all clients get their bytes all the same."""
+        """When the disk is full in the middle, all clients get their bytes nevertheless."""
         daemon = await self.begin()
         with failing(self.root, write=beyond(6 * MIB, ENOSPC)):
             clients = [await self.at_gate(), await self.stuck()]

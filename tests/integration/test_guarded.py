@@ -232,7 +232,7 @@ class Mirrored(MirrorTestCase):
 
     @running
     async def test_private_upstreams(self) -> None:
-        """With it a host that a client named is asked wherever it is, though not believed blindly."""
+        """With it a host that a client named is asked wherever it is, though its certificate is verified."""
         secure = FakeRegistry()
         secure.start(reactor, Certified("127.0.0.1").server())
         self.addCleanup(lambda: Deferred.fromCoroutine(secure.stop()))

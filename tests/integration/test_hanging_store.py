@@ -140,7 +140,7 @@ class HangingAppends(DeadDirectory):
 
     @running
     async def test_pulls_go_on(self) -> None:
-        """Running downloads go on without the store, that is logged once, and it is used again."""
+        """Running downloads continue without the store, that is logged once, and it is used again."""
         daemon = await self.start()
         await until(lambda: daemon.parts.tag_control._holds.loaded)
         digests = [self.registry.add_blob(b"%d" % n * 100_000) for n in range(8)]
@@ -187,7 +187,7 @@ class Ending(ProcessTestCase):
 
     @running
     async def test_ends(self) -> None:
-        """SIGTERM ends it all the same, within a few seconds."""
+        """SIGTERM ends it nevertheless, within a few seconds."""
         script = self.folder / "hanging.py"
         Path(script).write_text(HANGING)
         config = self.folder / "upstream.yaml"

@@ -1,4 +1,4 @@
-"""What is missing or broken in the store comes back when it is requested."""
+"""What is missing or broken in the store is fetched again when it is requested."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Missing(ScrubTestCase):
 
     @running
     async def test_manifest(self) -> None:
-        """A manifest that is gone or spoilt is fetched again, by tag and by digest, while its tag stays."""
+        """A manifest that is missing or corrupt is fetched again, by tag and by digest; its tag stays."""
         for spoil in (self.remove, self.empty, self.folder, self.symlink, self.forbidden):
             for reference in ("1", str(self.manifest)):
                 await self.afresh()
@@ -110,7 +110,7 @@ class Missing(ScrubTestCase):
 
     @running
     async def test_tag(self) -> None:
-        """A tag that is gone or spoilt is asked for again."""
+        """A tag whose record is missing or corrupt is requested again."""
         for spoil in (self.remove, self.empty, self.folder, self.symlink, self.forbidden):
             await self.afresh()
             await self.filled()

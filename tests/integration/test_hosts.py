@@ -95,7 +95,7 @@ class Preferred(TwoHosts):
 
 
 class Dead(TwoHosts):
-    """A host that does not do what it should is left alone for a while."""
+    """A host that fails is not asked for a while."""
 
     async def served_without(self, *tags: str) -> None:
         """Tags are served, and the first host is not asked for any of them."""
@@ -148,7 +148,7 @@ class Dead(TwoHosts):
             self.assertLess(len(self.first.asked) - before, 7, status)
 
     @running
-    async def test_comes_back(self) -> None:
+    async def test_recovers(self) -> None:
         """After a while one request tries the host again, and when it is well it is preferred again."""
         await self.first.stop()
         await self.start(self.settings())
@@ -194,7 +194,7 @@ class MidBody(TwoHosts):
 
     @running
     async def test_moves_when_it_stalls(self) -> None:
-        """So is one whose body stands still."""
+        """So is one whose body stalls."""
         self.first.script("/blobs/", Reply(body=self.data, stall=300_000))
         await self.start(self.settings())
         pulling = await self.client.begin(self.path)
@@ -250,7 +250,7 @@ class WrongBytes(TwoHosts):
 
     @running
     async def test_earlier(self) -> None:
-        """Who has the wrong bytes is closed short; who comes then gets the right ones elsewhere."""
+        """A client with wrong bytes is cut short; later clients get the right ones from another host."""
         for offset in (0, SIZE // 2):
             data = self.data = pattern(SIZE)[offset:] + pattern(SIZE)[:offset] + b"%d" % offset
             self.digest = self.add(data)

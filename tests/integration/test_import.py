@@ -239,7 +239,7 @@ class Incomplete(ImportTestCase):
         self.assertFalse(self.root.exists())
 
     def test_wrong_blob_in_the_store(self) -> None:
-        """A blob of which the store is not sure is written again."""
+        """A blob that the store is not sure of is written again."""
         digest, data = next(iter(self.blobs.items()))
         place = self.root / blob_key(digest)
         place.parent.mkdir(parents=True)

@@ -65,7 +65,7 @@ class Joining(MirrorTestCase):
 
     @running
     async def test_all_clients_leave(self) -> None:
-        """When every client has left, the download goes on and the blob is kept."""
+        """When every client has left, the download continues and the blob is kept."""
         data = Random(2).randbytes(MIB)
         digest = self.registry.add_blob(data)
         gate: Deferred[None] = Deferred()
@@ -98,7 +98,7 @@ class Joining(MirrorTestCase):
 
     @running
     async def test_another_upstream_without_the_blob(self) -> None:
-        """Whoever joins a transfer that fails asks the upstream that was meant by it."""
+        """A client that joins a transfer that fails asks the upstream that it named itself."""
         data = Random(4).randbytes(1000)
         digest = Digest.of(data)
         gate: Deferred[None] = Deferred()

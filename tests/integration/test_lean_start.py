@@ -49,7 +49,7 @@ class LeanStart(ProcessTestCase):
 
     @running
     async def test_miss_over_tls(self) -> None:
-        """The first miss brings TLS along; several that come together are answered all the same."""
+        """The first miss brings TLS along; several that come together are answered nevertheless."""
         daemon, client = await self.run_with(", accept_invalid_certs: true")
         self.assertEqual(200, (await client.get("/v2/")).status)
         self.assertFalse(self.has_tls(daemon))

@@ -51,7 +51,7 @@ def sizes_below(top: str, without: str | None = None) -> dict[str, int]:
 
 
 class LimitTestCase(MirrorTestCase):
-    """An upstream with images of two layers, one of which each shares with its neighbours."""
+    """An upstream with images of two layers; each shares one with its neighbours."""
 
     makers = MAKERS
 
@@ -305,7 +305,7 @@ class FullDisk(LimitTestCase):
 
     @running
     async def test_evicts(self) -> None:
-        """If the disk is full in spite of the limit, a part of the store is evicted, and pulls go on."""
+        """If the disk is full in spite of the limit, a part of the store is evicted, and pulls continue."""
         daemon = await self.begin()
         for number in range(18):
             await self.pull(number)

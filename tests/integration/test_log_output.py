@@ -58,7 +58,7 @@ class Pipes(SynchronousTestCase):
         self.assertIsNone(output._thread)
 
     def test_full(self) -> None:
-        """A full pipe holds nobody up; what does not fit is counted, and everything else is kept."""
+        """A full pipe delays nobody; what does not fit is counted, and everything else is kept."""
         output = PipeOutput(self.writing, describe, limit=50_000)
         for number in range(5000):
             output.write(f"{number:>8}{LINE}")
@@ -138,7 +138,7 @@ class Pipes(SynchronousTestCase):
         output.flush()
 
     def test_terminal(self) -> None:
-        """A terminal that is stopped holds nobody up, and gets all lines when it goes on."""
+        """A terminal that is stopped delays nobody, and gets all lines when it continues."""
         master, terminal = os.openpty()
         self.addCleanup(os.close, master)
         with os.fdopen(terminal, "w", encoding="utf-8") as file:
@@ -201,7 +201,7 @@ class Processes(TestCase):
 
     @running
     async def test_ends_unread(self) -> None:
-        """A daemon that is stopped while nobody reads ends all the same."""
+        """A daemon that is stopped while nobody reads ends nevertheless."""
         daemon = self.start()
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
@@ -297,7 +297,7 @@ class Processes(TestCase):
             self.assertNotIn("plugin cache", text)
 
     @running
-    async def test_daemonized_in_vain(self) -> None:
+    async def test_daemonizing_fails(self) -> None:
         """What keeps it from starting is in the file too, and the command fails."""
         done = await deferToThread(self.run_twistd, listen="unix:no/where.sock")
         self.assertEqual(1, done.returncode)

@@ -280,7 +280,7 @@ class BesideADaemon(MirrorTestCase):
 
     @running
     async def test_reading(self) -> None:
-        """Reading goes on beside such a daemon, which does not notice."""
+        """Reading continues beside such a daemon, which does not notice."""
         await self.serve()
         before = self.state()
         ran = command("ls", "--root", self.root, "--json")

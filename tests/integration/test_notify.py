@@ -48,7 +48,7 @@ class Notifying(TestCase):
 
     @running
     async def test_life(self) -> None:
-        """Ready once it listens, before and after a reading whatever comes of it, and when it stops."""
+        """It notifies once it listens, before and after a reload even if that fails, and when it stops."""
         # The address of a UNIX socket is short, and the paths of tests are not.
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.folder)

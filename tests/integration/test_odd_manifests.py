@@ -47,7 +47,7 @@ class OddManifests(MirrorTestCase):
 
     @running
     async def test_signed(self) -> None:
-        """A signed schema 1 manifest goes by the digest of its payload, claimed or not."""
+        """The digest of a signed schema 1 manifest is that of its payload, claimed or not."""
         payload = schema_1("sha256:" + "a" * 64)
         raw, digest = signed(payload), Digest.of(payload)
         for header in (DOCKER_SCHEMA1_SIGNED, "application/json", None):

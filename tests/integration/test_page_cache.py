@@ -106,7 +106,7 @@ class Telling(PageCacheTestCase):
             self.assertFalse(page_cache.can_tell(self.number))
 
     def test_pretending(self) -> None:
-        """A kernel that reports a page in memory that no file has is not believed anything."""
+        """A kernel that reports a page in memory that no file has is not trusted at all."""
         with patch.object(page_cache, "_pages", return_value=b"\1"):
             self.assertFalse(page_cache.can_tell(self.number))
 

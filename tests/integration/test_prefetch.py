@@ -1,4 +1,4 @@
-"""What clients will ask for next is on its way before they do."""
+"""What clients will request next is fetched before they do."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Prefetch(MirrorTestCase):
 
     @running
     async def test_client_joins(self) -> None:
-        """A client joins the download, and has its first bytes while it goes on."""
+        """A client joins the download, and has its first bytes while it continues."""
         _, (_, layer) = self.registry.add_image("library/app", "1", LAYER)
         gate = self.registry.hold(f"/blobs/{layer}", LAYER, 200_000)
         await self.start(self.fetching())

@@ -1,4 +1,4 @@
-"""Pulls through the mirror whose way out breaks and comes back: no restart, no wrong byte."""
+"""Pulls while the mirror's proxy or resolver fails and recovers: no restart, no wrong byte."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class ByName(WayOutTestCase):
 
     @running
     async def test_resolver_hangs(self) -> None:
-        """A resolver that never answers is a 504 in time, and does no harm when it is well again."""
+        """A resolver that never answers is a 504 in time, and pulls succeed when it works again."""
         await self.start(
             self.upstream("docker.io", host=HOST, connect_timeout=0.1), on=self.network
         )

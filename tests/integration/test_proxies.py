@@ -28,7 +28,7 @@ DATA = bytes(range(256)) * 8000
 
 
 class ProxyTestCase(ClientTestCase):
-    """A proxy that knows a registry and a store by name, neither of which is to be found otherwise."""
+    """A proxy that knows a registry and a store by name; neither name resolves otherwise."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -55,7 +55,7 @@ class ProxyTestCase(ClientTestCase):
         return ProxySettings("127.0.0.1", self.proxy.port, **options)
 
     def by_proxy(self, environment: ProxySettings | None = None, **options: Any) -> Any:
-        """Return a client that goes by the proxy, unless it is told otherwise."""
+        """Return a client that uses the proxy by default."""
         chosen = environment or self.settings()
         options.setdefault("egress", EgressSettings(https_proxy=chosen, http_proxy=chosen))
         options = {"host": HOST, "tls": True, "ca_file": self.ca_file, **options}
@@ -271,7 +271,7 @@ class Trouble(ProxyTestCase):
 
     @running
     async def test_unknown_proxy(self) -> None:
-        """A proxy is asked for nothing, and told no secret, before its certificate is believed."""
+        """A proxy is asked for nothing, and told no secret, before its certificate is verified."""
         await self.proxy.down()
         self.proxy.up(Certified("other.example.org").server())
         proxy = self.settings(tls=True, credentials=ME)

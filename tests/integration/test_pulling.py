@@ -103,7 +103,7 @@ class Pulling(MirrorTestCase):
 
     @running
     async def test_stale_tag_while_upstream_is_down(self) -> None:
-        """A tag that cannot be confirmed is served with a warning; a 404 is believed."""
+        """A tag that cannot be confirmed is served with a warning; a 404 is passed on."""
         digest, _ = self.registry.add_image("library/app", "1")
         await self.start(self.upstream("docker.io", manifest_invalidation_time=0.0))
         await self.client.get("/v2/library/app/manifests/1")

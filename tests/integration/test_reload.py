@@ -191,7 +191,7 @@ class Reloading(MirrorTestCase):
 
     @running
     async def test_bad_file(self) -> None:
-        """With a file that cannot be used everything goes on as before."""
+        """With a file that cannot be used everything continues as before."""
         self.registry.add_image("team/app", "1")
         self.registry.add_image("team/app", "2")
         await self.start_with(("a.example", self.registry, ""))
@@ -218,7 +218,7 @@ class Process(ProcessTestCase):
 
     @running
     async def test_signal(self) -> None:
-        """A bad file is told with all that is wrong, a good one holds, and no password is in the log."""
+        """A bad file is reported with all that is wrong, a good one holds, and no password is in the log."""
         self.registry.add_image("team/app", "1")
         daemon, client = await self.start("--upstreams", "configured")
         path = "/v2/corp.example/team/app/manifests/1"

@@ -117,7 +117,7 @@ class Upstreams(ReportsCase):
 
     @running
     async def test_broken_body(self) -> None:
-        """A body that breaks off and goes on is told once, with the place."""
+        """A body that breaks off and continues is told once, with the place."""
         self.registry.script("/blobs/", in_turn(Reply(body=self.data, cut=300_000)))
         await self.start()
         got = await self.client.get(self.path)

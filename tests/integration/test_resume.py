@@ -39,7 +39,7 @@ class LongBlob(MirrorTestCase):
         self.path = f"/v2/library/app/blobs/{self.digest}"
 
     async def begin_cold(self, spoilt: Any) -> Response:
-        """Begin to pull through a new daemon, whose first answer has *spoilt* in it."""
+        """Begin to pull through a new daemon; the first answer of upstream has *spoilt* in it."""
         await self.afresh()
         await self.start()
         first = Reply(body=self.data, headers={"ETag": self.etag}, **spoilt)
@@ -65,7 +65,7 @@ class LongBlob(MirrorTestCase):
 
 
 class Breaking(LongBlob):
-    """The upstream's connection ends or stands still."""
+    """The upstream's connection ends or stalls."""
 
     async def breaking(self, **how: Any) -> None:
         for at in OFFSETS:
@@ -88,7 +88,7 @@ class Breaking(LongBlob):
 
     @running
     async def test_stalled(self) -> None:
-        """A body that stands still is given up after its timeout, and no earlier, and continued."""
+        """A body that stalls is given up after its timeout, and no earlier, and continued."""
         for at in OFFSETS:
             response = await self.begin_cold({"stall": at})
             await self.visible(response, at)
@@ -103,7 +103,7 @@ class Breaking(LongBlob):
 
     @running
     async def test_trickling(self) -> None:
-        """A body of which next to nothing arrives is given up as if it stood still, and continued."""
+        """A body that arrives far too slowly is given up as if it stalled, and resumed."""
         pause, times = BODY_TIMEOUT / 2 - 5, 100
         for offset in OFFSETS:
             # Not in the bytes that are held back: the client shows what has arrived.

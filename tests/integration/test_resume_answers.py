@@ -116,7 +116,7 @@ class Rests(MirrorTestCase):
 
     @running
     async def test_unknown_total(self) -> None:
-        """A server that does not say the total in its range is believed for the rest."""
+        """A server whose Content-Range does not say the total is trusted for the rest."""
         rest = self.rest(f"bytes {AT}-{SIZE - 1}/*", self.data[AT:])
         self.whole(await self.pulled(rest), 2)
 
@@ -147,7 +147,7 @@ class Rests(MirrorTestCase):
 
     @running
     async def test_no_progress(self) -> None:
-        """Who comes no further is given up after so many attempts, and the client closed short."""
+        """A body that makes no progress is given up after so many attempts, and the client is cut short."""
         await self.short(await self.pulled(*[Reply(500)] * 20, retries=2), 1 + 2)
         self.registry.unscript()
         again = await self.client.get(self.path)
@@ -184,7 +184,7 @@ class Rests(MirrorTestCase):
 
     @running
     async def test_unannounced(self) -> None:
-        """A body that ends when its connection does goes on if the manifest says that there is more."""
+        """A body that ends when its connection does continues if the manifest says that there is more."""
         _, (_, layer) = self.registry.add_image("library/app", "a", self.data)
         await self.start()
         await self.client.get("/v2/library/app/manifests/a")

@@ -204,7 +204,7 @@ class BucketLimit(BucketTestCase):
 
     @running
     async def test_claim(self) -> None:
-        """Who has the claim keeps it, and others get it when it is given up."""
+        """The replica that has the claim keeps it, and others get it when it is given up."""
         first = (await self.start()).parts.driver
         second = (await self.start()).parts.driver
         self.assertTrue(await first.hold())

@@ -1,4 +1,4 @@
-"""A bucket that fails, in every way and at every moment: pulls go on, and it is used again afterwards."""
+"""A bucket that fails, in every way and at every moment: pulls continue, and it is used again afterwards."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Outages(OutageTestCase):
         self.assertEqual(503, await self.ready())
 
     def errors(self) -> list[str]:
-        """Return what was said about pulls that go on without the store."""
+        """Return what was said about pulls that continue without the store."""
         return [text for text in self.said(LogLevel.error) if "pulls go on" in text]
 
     @running
@@ -102,7 +102,7 @@ class Outages(OutageTestCase):
 
     @running
     async def test_answers_that_are_refusals(self) -> None:
-        """Storms, wrong credentials, a bucket that is not there: pulls go on, the reason is told."""
+        """Storms, wrong credentials, a bucket that is not there: pulls continue, the reason is told."""
         daemon = await self.start()
         for status, code, reason in (
             (503, "SlowDown", "slow down"),
@@ -298,7 +298,7 @@ class Midway(OutageTestCase):
 
     @running
     async def test_one_broken_answer(self) -> None:
-        """A single answer that breaks off is asked for again, and upstream is left alone."""
+        """A single answer that breaks off is requested again, and upstream is not asked."""
         await self.start()
         digest, data, path = await self.stored(18 * BIT)
         broken: list[str] = []

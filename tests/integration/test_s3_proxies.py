@@ -64,7 +64,7 @@ class Proxies(MirrorTestCase):
 
     @running
     async def test_refusal_names_the_proxy(self) -> None:
-        """A refusal of what comes through a proxy names it, whoever chose the proxy."""
+        """The error of a refused request through a proxy names the proxy, however that was chosen."""
         self.proxy.script("*", _forbidden)
         name = f"through the proxy 127.0.0.1:{self.proxy.port}: access is denied (403)"
         self.assertIn(name, await self.refused(proxy=self.way))

@@ -63,7 +63,7 @@ class Scrubbing(BucketTestCase):
 
     @running
     async def test_readers(self) -> None:
-        """A client that has had a part of such an object gets no end."""
+        """A client that has received a part of such an object gets no end."""
         daemon = await self.filled()
         self.spoil()
         response = await self.client.begin(self.path)

@@ -52,7 +52,7 @@ class Slow(BucketTestCase):
 
     @running
     async def test_one(self) -> None:
-        """It holds two pieces, and neither a thread nor a connection; others are not held up."""
+        """It holds two pieces, and neither a thread nor a connection; others are not delayed."""
         daemon = await self.start()
         digest, response = await self.stalled(16 * MIB, 1)
         await self.quiet(daemon)

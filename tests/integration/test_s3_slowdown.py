@@ -224,7 +224,7 @@ class Lacking(SlowdownTestCase):
 
     @running
     async def test_no_listing_of_uploads(self) -> None:
-        """The sweep goes on without it; that is logged once, when the daemon starts."""
+        """The sweep continues without it; that is logged once, when the daemon starts."""
         digest, _, path = self.blob(1000, 1)
         self.proxy.script("UPLOADS", refusal(403, "AccessDenied"))
         daemon = await self.start()

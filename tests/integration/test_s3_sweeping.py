@@ -134,7 +134,7 @@ class Sweeping(BucketTestCase):
 
     @running
     async def test_listing_that_breaks(self) -> None:
-        """A listing that fails on its second page removes nothing, and the next sweep comes all the same."""
+        """A listing that fails on its second page removes nothing, and the next sweep comes nevertheless."""
         made = [self.other_blob(number) for number in range(12)]
         daemon = await self.start()
         await self.pull(*(path for _, path in made))

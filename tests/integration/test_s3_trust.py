@@ -52,7 +52,7 @@ class Trust(BucketTestCase):
 
     @running
     async def test_object_that_cannot_be_marked(self) -> None:
-        """Where nothing may be copied, a right object is served all the same, hashed each time."""
+        """Where nothing may be copied, a right object is served nevertheless, hashed each time."""
         digest, data, path = self.blob(MIB)
         self.place(digest, data)
         self.proxy.script("COPY", refusal(403, "AccessDenied"))

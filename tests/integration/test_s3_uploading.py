@@ -1,4 +1,4 @@
-"""How a blob gets into the bucket: in parts, while it comes; whole, or not at all."""
+"""How a blob gets into the bucket: in parts, while it arrives; complete, or not at all."""
 
 from __future__ import annotations
 

@@ -273,7 +273,7 @@ class Finding(ScrubTestCase):
 
     @running
     async def test_read_only_directory(self) -> None:
-        """A blob that cannot be moved away is served to nobody all the same."""
+        """A blob that cannot be moved away is served to nobody nevertheless."""
         daemon = await self.filled()
         flip(self.file)
 
@@ -295,7 +295,7 @@ class Streaming(ScrubTestCase):
 
     @running
     async def test_cut(self) -> None:
-        """A client that has had a part of it gets no end; one that comes then gets the right bytes."""
+        """A client that has received a part of it gets no end; one that comes then gets the right bytes."""
         daemon = await self.filled()
         flip(self.file)
         response = await self.client.begin(self.path)
@@ -323,7 +323,7 @@ class Going(ScrubTestCase):
 
     @running
     async def test_restart(self) -> None:
-        """A pass goes on after a restart where it was, and checks nothing twice."""
+        """A pass continues after a restart where it was, and checks nothing twice."""
         daemon = await self.filled()
         await self.stored(daemon, self.fill(20))
         scrub = daemon.parts.scrub
@@ -381,7 +381,7 @@ class Going(ScrubTestCase):
 
     @running
     async def test_sweep_meanwhile(self) -> None:
-        """A sweep and evictions may go on at the same time."""
+        """A sweep and evictions may continue at the same time."""
         daemon = await self.filled()
         digests = self.fill(60)
         await self.stored(daemon, digests)

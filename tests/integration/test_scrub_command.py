@@ -102,7 +102,7 @@ class ScrubCommand(TestCase):
         self.assertEqual(("manifest", str(self.manifest.digest)), (other["kind"], other["digest"]))
 
     def test_interrupted(self) -> None:
-        """After Ctrl-C the next run goes on; what was found before still counts."""
+        """After Ctrl-C the next run continues; what was found before still counts."""
         flip(sorted(path for path in (self.root / "blobs").rglob("*") if path.is_file())[0])
         calls = []
 
@@ -126,7 +126,7 @@ class ScrubCommand(TestCase):
         self.assertEqual((0, ""), (anew.status, anew.err))
 
     def test_restart(self) -> None:
-        """With --restart an interrupted check begins anew."""
+        """With --restart an interrupted check begins again."""
 
         def interrupt(seconds: float) -> None:
             raise KeyboardInterrupt
@@ -235,7 +235,7 @@ class ScrubCommand(TestCase):
         self.assertTrue(json.loads((self.root / KEY).read_text())["ended"])
 
     def test_no_descriptors(self) -> None:
-        """If the process has no descriptors left, the check stops; it goes on when there are some."""
+        """If the process has no descriptors left, the check stops; it continues when there are some."""
         before = tree(self.root)
         opening = inspected.open_file
 

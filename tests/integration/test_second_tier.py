@@ -201,8 +201,8 @@ class Unlisted(ChainTestCase):
         await self.check("quay.test", "/v2/team/app", "?ns=quay.test")
 
     @running
-    async def test_deaf(self) -> None:
-        """A host that does not know ns, or shows that it ignores it, is not believed."""
+    async def test_ns_ignored(self) -> None:
+        """A pull from a host that refuses ns, or shows that it ignores it, is answered with 502."""
         self.registry.add_image("team/app", "v1")
         path = "/v2/team/app/manifests/v1?ns=quay.test"
 

@@ -205,7 +205,7 @@ class Past(SendingTestCase):
 
     @running
     async def test_stopping(self) -> None:
-        """A response goes on while the daemon stops; then the connection is closed."""
+        """A response continues while the daemon stops; then the connection is closed."""
         daemon = await self.serve(grace=50.0)
         client = await self.stuck()
         stopping = daemon.stopService()

@@ -106,7 +106,7 @@ class Writing(TreeTestCase):
         self.assertEqual(self.names(), ["config"])
 
     def test_owner(self) -> None:
-        """File and backup belong to whom the file belonged to."""
+        """File and backup keep the owner of the file."""
         self.put("old")
         os.chown(self.file, NOBODY, NOBODY)
         self.tree.write(PATH, "new")

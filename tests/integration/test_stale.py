@@ -19,7 +19,7 @@ TAG = "/v2/library/app/manifests/1"
 
 
 class StaleTestCase(MirrorTestCase):
-    """A tag that was pulled some hours ago, and is believed for one."""
+    """A tag that was pulled some hours ago, and is fresh for one."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -69,7 +69,7 @@ class StaleTestCase(MirrorTestCase):
         self.assertTrue(2 * HOUR <= int(got.headers["age"]) < 2.9 * HOUR, got.headers["age"])
 
     def is_refused(self, got: Response) -> None:
-        """The answer is that upstream cannot be asked: it has failed, or is left alone because it had."""
+        """The answer is that upstream cannot be asked: it has failed, or its circuit breaker is open."""
         self.assertIn(got.status, (502, 503))
         self.assertFalse({"age", "warning"} & set(got.headers))
 
@@ -132,7 +132,7 @@ class Down(StaleTestCase):
 
     @running
     async def test_recovered(self) -> None:
-        """Once upstream can be asked again, its word counts."""
+        """Once upstream can be asked again, its answer is used."""
         await self.pulled()
         for method in ("HEAD", "GET"):
             self.registry.script("/manifests/", Reply(500), method=method)
@@ -147,7 +147,7 @@ class NotFound(StaleTestCase):
     """Upstream answers that it does not know the tag."""
 
     @running
-    async def test_believed(self) -> None:
+    async def test_not_found_trusted(self) -> None:
         """By default that ends what was known, even if upstream is down afterwards."""
         await self.pulled(remember_not_found=0.0)
         del self.registry.manifests["library/app", "1"]
@@ -156,8 +156,8 @@ class NotFound(StaleTestCase):
         self.is_refused(await self.time.hurry(self.client.get(TAG)))
 
     @running
-    async def test_not_believed(self) -> None:
-        """Where it is not believed, the tag is served stale; whoever is denied it does not get it."""
+    async def test_not_found_not_trusted(self) -> None:
+        """Where 404s are not trusted, the tag is served stale, except to a client that is denied it."""
         await self.pulled(believe_not_found=False, remember_not_found=0.0, remember_denied=0.0)
         del self.registry.manifests["library/app", "1"]
         for method in ("HEAD", "GET"):

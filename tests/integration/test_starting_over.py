@@ -46,14 +46,14 @@ class StartingOver(MirrorTestCase):
         await self.start(self.upstream("docker.io", hosts=hosts))
 
     async def slow(self) -> Response:
-        """Return a client that has had next to nothing and does not read on."""
+        """Return a client that has received next to nothing and does not read on."""
         response = await self.client.begin_hashed(self.path)
         await response.got_headers
         response.pause()
         return response
 
     async def fast(self) -> Response:
-        """Return a client that has had all but the tail."""
+        """Return a client that has received all but the tail."""
         response = await self.client.begin_hashed(self.path)
         await until(lambda: len(response.body) >= SIZE - LIMITS.tail)
         return response
@@ -66,7 +66,7 @@ class StartingOver(MirrorTestCase):
 
     @running
     async def test_everybody(self) -> None:
-        """Who has had the wrong byte is closed short, all others are served without a break."""
+        """A client that has received the wrong byte is cut short; all others are served without a break."""
         await self.serve()
         slow, fast = await self.slow(), await self.fast()
         wanted = WRONG_AT + 5 * MIB

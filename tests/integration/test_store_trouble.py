@@ -1,4 +1,4 @@
-"""A directory that fails while blobs are downloaded into it: pulls go on, and it is used again."""
+"""A directory that fails while blobs are downloaded into it: pulls continue, and it is used again."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ class Reading(TroubleTestCase):
 
     @running
     async def test_growing_file(self) -> None:
-        """Who is behind, or late, when the growing file cannot be read gets a download of its own."""
+        """A client that is behind, or late, when the growing file cannot be read gets its own download."""
         await self.start()
         slow = await self.client.begin_hashed(self.path)
         await slow.got_headers
@@ -365,7 +365,7 @@ class Reading(TroubleTestCase):
 
     @running
     async def test_stored_file(self) -> None:
-        """Who reads a stored blob that cannot be read any further goes on from a download.
+        """A client that reads a stored blob that cannot be read any further continues from a download.
 
         If that is faster, and its file cannot be read either, it is one more, for this reader alone.
         """

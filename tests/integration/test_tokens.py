@@ -34,7 +34,7 @@ class TokenFaults(MirrorTestCase):
 
     @running
     async def test_expires_in_the_middle(self) -> None:
-        """A token that is turned down when a broken body goes on is replaced, and it goes on."""
+        """A token that is turned down when a broken body continues is replaced, and it continues."""
         await self.start()
         gate: Deferred[None] = Deferred()
         first = Reply(body=self.data, cut=300_000, hold=gate, hold_at=100_000)
@@ -89,7 +89,7 @@ class TokenFaults(MirrorTestCase):
 
     @running
     async def test_troubles(self) -> None:
-        """A token server that is down or talks garbage is an error that lets clients go on."""
+        """A token server that is down or talks garbage is an error that lets clients continue."""
         for trouble in (Reply(500), Reply(body=b"garbage"), Reply(body=b"{}", cut=0), Reply(429)):
             await self.afresh()
             self.server.script("^/token$", trouble)
@@ -182,7 +182,7 @@ class TokenFaults(MirrorTestCase):
             self.assertEqual(scopes, parse_qs(asked.query)["scope"])
 
     def challenge(self, line: str) -> None:
-        """Let the registry challenge whoever shows no good token with this."""
+        """Let the registry challenge requests without a good token with this."""
 
         def guard(asked: Asked) -> Reply | None:
             refused = self.tokens.challenge(asked)

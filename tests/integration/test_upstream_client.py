@@ -257,7 +257,7 @@ class Broken(ClientTestCase):
 
     @running
     async def test_blob_stalls(self) -> None:
-        """A body that stands still is given up."""
+        """A body that stalls is given up."""
         self.registry.script("/blobs/", Reply(body=DATA, hold=Deferred(), hold_at=1000))
         client = self.connect(body_timeout=0.05)
         await self.error(read(await client.blob(APP, BLOB)), GatewayTimeout)
@@ -278,7 +278,7 @@ class Broken(ClientTestCase):
 
     @running
     async def test_one_slow_question(self) -> None:
-        """A question that is not answered holds up no other."""
+        """A question that is not answered delays no other."""
         self.registry.add_image(APP, "latest")
         self.registry.script("/blobs/", Reply(silent=True))
         client = self.connect()

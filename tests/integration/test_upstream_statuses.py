@@ -1,4 +1,4 @@
-"""What upstream's statuses cost: who says when to come back is believed, and no is remembered."""
+"""What upstream's statuses cost: Retry-After is respected, and negative responses are cached."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Limited(Statuses):
     async def not_before(self, retry_after: str, seconds: float, status: int) -> None:
         """After a limit a tag is not asked for again in so many seconds, and then it works.
 
-        Blobs are not counted by such limits: they come all the same.
+        Blobs are not counted by such limits: they come nevertheless.
         """
         limit = Reply(status, headers={"Retry-After": retry_after})
         self.registry.script("/manifests/", in_turn(limit))
@@ -58,17 +58,17 @@ class Limited(Statuses):
 
     @running
     async def test_seconds(self) -> None:
-        """The seconds of a 429 are waited for, whoever comes."""
+        """No request is sent within the seconds of a 429, from any client."""
         await self.not_before("300", 300, 429)
 
     @running
     async def test_date(self) -> None:
-        """So is the date."""
+        """A date in Retry-After is respected like seconds."""
         await self.not_before(formatdate(self.time.seconds() + 600, usegmt=True), 600, 429)
 
     @running
     async def test_unavailable(self) -> None:
-        """A 503 may say it too."""
+        """The Retry-After of a 503 is respected as well."""
         await self.not_before("120", 120, 503)
 
     @running
@@ -88,7 +88,7 @@ class Limited(Statuses):
 
     @running
     async def test_short(self) -> None:
-        """Who has nothing else waits for a limit that is over soon, and sees none of it."""
+        """A client that has nothing else waits for a limit that is over soon, and sees none of it."""
         limit = Reply(429, headers={"Retry-After": "2"})
         self.registry.script("/manifests/", in_turn(limit))
         await self.start()

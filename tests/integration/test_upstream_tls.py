@@ -1,4 +1,4 @@
-"""Upstreams over TLS: whom the mirror believes, what it says of others, and what they learn of it."""
+"""Upstreams over TLS: which the mirror trusts, what it says of others, and what they learn of it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Files:
 
 
 class WrongCertificates(ClientTestCase, Files):
-    """Servers with certificates that are not believed."""
+    """Servers with certificates that are not trusted."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -75,7 +75,7 @@ class WrongCertificates(ClientTestCase, Files):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.listener.stop()))
 
     async def row(self, shown: Certified, believed: Certified | None, words: str) -> None:
-        """A certificate is refused in *words*; the right one is believed by the same client later."""
+        """A certificate is refused in *words*; the same client accepts the right one later."""
         roots = [self.good] if believed is None else [believed, self.good]
         self.listener.shown.certified, self.listener.heard = shown, b""
         ca_file = self.file(*roots)
@@ -129,21 +129,21 @@ class WrongCertificates(ClientTestCase, Files):
 
     @running
     async def test_unknown_authority(self) -> None:
-        """So is one from an authority other than those that we were told to believe."""
+        """So is one from an authority other than those that are configured."""
         leaf = Certified("registry.example.com", names=(OURS,), issuer=Certified("unknown"))
         words = "unknown certificate authority (ca_file {name} does not contain it)"
         await self.row(leaf, Certified("known"), words)
 
     @running
     async def test_system_authorities(self) -> None:
-        """Without a file of our own, those of the system are believed, and only those."""
+        """Without a file of our own, the authorities of the system are trusted, and only those."""
         client = self.connect(host=self.listener.host, tls=True)
         await self.error(client.manifest(APP, LATEST), BadGateway, self.listener.host)
         self.assertEqual(b"", self.listener.heard)
 
     @running
     async def test_accepted(self) -> None:
-        """Who accepts invalid certificates accepts each of them."""
+        """With accept_invalid_certs each of them is accepted."""
         client = self.connect(host=self.listener.host, tls=True, accept_invalid_certs=True)
         for shown in (Certified(OURS, days=-1), Certified("registry.example.com"), self.good):
             self.listener.shown.certified = shown
@@ -244,7 +244,7 @@ class Pulling(MirrorTestCase, Files):
 
     @running
     async def test_renewed(self) -> None:
-        """It is told what is wrong, and is served by the same daemon once that is mended."""
+        """A client learns what is wrong, and is served by the same daemon once that is fixed."""
         authority, secure = Certified("authority"), FakeRegistry()
         shown = Changing(Certified(OURS, days=-1, issuer=authority))
         secure.start(reactor, shown)

@@ -1,4 +1,4 @@
-"""Secrets and certificates: what an upstream is told, and which upstream is believed."""
+"""Secrets and certificates: what an upstream is sent, and which upstream is trusted."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Tokens(TokenTestCase):
 
     @running
     async def test_token_server_never_answers(self) -> None:
-        """It is given up in time, and asked anew by the next who comes."""
+        """It is given up in time, and asked again by the next who comes."""
         client = self.connect(limits=UpstreamLimits(token=0.3))
         for reply in (Reply(silent=True), Reply(body=b"{" * 100, hold=Deferred(), hold_at=10)):
             self.registry.script("/token", reply)
@@ -173,7 +173,7 @@ class Secrets(TokenTestCase):
     """What nobody may learn."""
 
     @running
-    async def test_not_told(self) -> None:
+    async def test_not_shown(self) -> None:
         """Passwords and tokens are in no error, log line or repr, whatever goes wrong."""
         events: list[str] = []
 

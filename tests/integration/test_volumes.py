@@ -43,7 +43,7 @@ class WithoutPermissions(base.DriverTestCase):
         """Do nothing."""
 
     def restart(self) -> None:
-        """Begin anew with what is on the disk."""
+        """Begin again with what is on the disk."""
         self.driver = FilesystemDriver(str(self.root), Lanes(*[run_at_once] * 4), self.clock)
         self.start()
 
@@ -84,7 +84,7 @@ class WithoutPermissions(base.DriverTestCase):
         self.assertIn(str(self.list), self.logged[0])
 
     def test_odd_list(self) -> None:
-        """Lines of the list that make no sense are ignored, and one that was broken off spoils none."""
+        """Invalid lines of the list are ignored, and an incomplete one invalidates no other."""
         self.store(KEY, b"data")
         good = self.list.read_bytes()
         self.list.write_bytes(b"\xff\xfe\n\n a b c d\nx y z\n" + good + b"blobs/half 1")
@@ -95,7 +95,7 @@ class WithoutPermissions(base.DriverTestCase):
         self.assertEqual((True, True), (self.sealed(), self.sealed(OTHER)))
 
     def test_list_is_bounded(self) -> None:
-        """The list is written anew when most of its lines are out of date."""
+        """The list is written again when most of its lines are out of date."""
         self.store(KEY, b"data")
         for _ in range(3000):
             self.clock.advance(60)
@@ -141,7 +141,7 @@ class Lacking(base.DriverTestCase):
     """Volumes that lack something else."""
 
     def test_nothing_known(self) -> None:
-        """Without locks, times and flushing, objects are stored all the same, and nothing is left."""
+        """Without locks, times and flushing, objects are stored nevertheless, and nothing is left."""
         with (
             patch.object(fcntl, "flock", side_effect=OSError(ENOLCK, "no locks")),
             patch.object(os, "fsync", side_effect=OSError(EINVAL, "no sync")),

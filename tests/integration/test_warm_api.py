@@ -117,7 +117,7 @@ class WarmBudget(ApiTestCase):
 
     @running
     async def test_reserve_by_api(self) -> None:
-        """It stops at the reserve, exactly, and says what is left and why; client pulls go on."""
+        """It stops at the reserve, exactly, and says what is left and why; client pulls continue."""
         for number in range(30):
             self.registry.add_image("library/app", f"v{number}", b"layer %d" % number)
         await self.start(self.limited())

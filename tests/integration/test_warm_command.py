@@ -23,7 +23,7 @@ class ByUrl(warm_command_case.WarmCommandTests):
 
     @running
     async def test_waits(self) -> None:
-        """It waits until a layer is stored, of which it gets one byte."""
+        """It waits until a layer is stored, and gets one byte of it."""
         self.registry.add_image("library/app", "1", BASE)
         gate: Deferred[None] = Deferred()
         path = f"/blobs/{Digest.of(BASE)}"

@@ -131,7 +131,7 @@ class Warm(WarmingTestCase):
 
     @running
     async def test_joined(self) -> None:
-        """A client gets the bytes of a download that was begun for nobody, while it goes on."""
+        """A client gets the bytes of a download that was begun for nobody, while it continues."""
         self.registry.add_image("library/app", "1", BASE)
         gate = self.registry.hold(f"/blobs/{Digest.of(BASE)}", BASE, 150_000)
         await self.start()
@@ -194,7 +194,7 @@ class Budget(WarmingTestCase):
 
     @running
     async def test_reserve(self) -> None:
-        """It stops at the reserve, exactly, says what is left, and goes on when there is more."""
+        """It stops at the reserve, exactly, says what is left, and continues when there is more."""
         for number in range(30):
             self.registry.add_image("library/app", f"v{number}", b"layer %d" % number)
         await self.start(self.limited())

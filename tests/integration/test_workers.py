@@ -52,7 +52,7 @@ class Answers(WorkersTestCase):
         return [text.encode() for text in texts]
 
     async def record(self, requests: list[bytes], workers: int, blob: str) -> list[bytes]:
-        """Return the responses of a daemon that has the blob, of which each was asked for three times."""
+        """Return the responses of a daemon that has the blob; each was requested three times."""
         self.root = self.folder / f"root{workers}"
         daemon, _ = await self.serve(workers=workers)
         answer = b""
@@ -90,7 +90,7 @@ class Answers(WorkersTestCase):
 
     @running
     async def test_one_connection(self) -> None:
-        """A connection serves one request after the other, whoever answers them."""
+        """A connection serves one request after the other, whichever process answers them."""
         await self.serve()
         connection = await self.connect()
         for count in range(1, 30):
@@ -306,7 +306,7 @@ class Lives(WorkersTestCase):
 
     @running
     async def test_forking_process_killed(self) -> None:
-        """Without the forking process, its workers end, and both are started anew."""
+        """Without the forking process, its workers end, and both are started again."""
         daemon, client = await self.serve()
         before = set(children(daemon.process.pid))
         forking = before - set(self.workers(daemon).values())

@@ -1,4 +1,4 @@
-"""With worker processes, what is missing or broken in the store comes back when it is requested."""
+"""With worker processes, what is missing or broken in the store is fetched again when requested."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Tokens(WorkersTestCase):
 
     @running
     async def test_one_token(self) -> None:
-        """Eight clients of an image that is not stored cause one request for a token, whoever accepts them."""
+        """Eight clients of an image that is not stored cause one token request, in any worker."""
         tokens = FakeTokens(self.registry)
         tokens.protect(self.registry)
         self.registry.add_image("library/app", "1")

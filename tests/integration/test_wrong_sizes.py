@@ -107,7 +107,7 @@ class Heads(MirrorTestCase):
 
     @running
     async def test_already_there(self) -> None:
-        """Who has a blob already is told so, and upstream is not asked."""
+        """A client that has a blob already is told so, and upstream is not asked."""
         _, (_, layer) = self.registry.add_image("library/app", "1", DATA)
         await self.start()
         for method in ("HEAD", "GET"):

@@ -16,7 +16,7 @@ The hosts, the clients and the daemon are processes of their own; what a seed ch
 time, but not what meets what. In the end the figures are printed, and each bound that is broken
 (`figures`): no pull that fails, no wrong byte in a response that is complete and reaches the end of its
 blob, memory and open files flat, nothing left over. The exit status is 1 if there is any. (A part that
-ends earlier is served before its blob can be verified; who asks for parts has digests of them.)
+ends earlier is served before its blob can be verified; anyone who asks for parts has digests of them.)
 
 With ``--cap 0.1``, the store has a limit of a tenth of what all images take, and nothing is emptied. There are
 ten clients (`capped`), who also pull tags that move, pull by digest alone, and leave early. Beside them,

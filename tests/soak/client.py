@@ -63,7 +63,7 @@ class Puller:
         self._weights = list(accumulate(1 / (place + 5) for place in range(len(images.images))))
 
     async def run(self, going_on: Callable[[], bool]) -> None:
-        """Pull images as long as it shall go on."""
+        """Pull images as long as it shall continue."""
         order: list[Image] = []
         while going_on():
             order = order or self._order()

@@ -55,7 +55,7 @@ class Operator:
         self.held: dict[str, Digest] = {}
         """What the moving tags of repositories are held at, from the answer to the question for it."""
         self.unfinished: set[Digest] = set()
-        """Images of which a warm or a hold may have fetched only a part."""
+        """Images that a warm or a hold may have fetched only in part."""
         self._admin = admin
         self._images = images
         self._random = random

@@ -35,7 +35,7 @@ class Scrubber:
         self._last: float | None = None
 
     async def one_pass(self) -> None:
-        """Run a pass to its end, or, now and then, stop it: the next one goes on with it."""
+        """Run a pass to its end, or, now and then, stop it: the next one continues with it."""
         chance = self._random.random()
         if chance < _BY_COMMAND:
             ended = await self._admin.on_store("scrub")

@@ -36,7 +36,7 @@ def leftovers(root: Path) -> list[str]:
 
 
 def remove_objects(root: Path) -> None:
-    """Remove all that is stored, but nothing that is on its way."""
+    """Remove all that is stored, but nothing that is being downloaded."""
     for folder in ("blobs", "repositories"):
         for path in (root / folder).rglob("*"):
             with suppress(FileNotFoundError, IsADirectoryError):

@@ -18,7 +18,7 @@ _COUNTED = ("blobs", "repositories", "quarantine", "pins", "holds", "histories",
 
 
 def bytes_on_disk(paths: Iterable[Path]) -> dict[str, int]:
-    """Return what each file takes, of which *paths* are files, and folders with files."""
+    """Return what each file takes; *paths* are files, and folders with files."""
     found: dict[str, int] = {}
     for top in paths:
         inside = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)

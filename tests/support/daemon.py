@@ -59,7 +59,7 @@ def running(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Def
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the reactor go on until *condition* holds; trial's time limit ends what never does."""
+    """Let the reactor continue until *condition* holds; trial's time limit ends what never does."""
     pause = 0.002
     while not condition():
         await deferLater(reactor, pause)

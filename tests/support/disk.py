@@ -1,4 +1,4 @@
-"""A directory on a disk that fails as it is told, while everything else in the process goes on."""
+"""A directory on a disk that fails as it is told, while everything else in the process continues."""
 
 from __future__ import annotations
 

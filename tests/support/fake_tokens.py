@@ -1,4 +1,4 @@
-"""A token server that does as it is told, and the registries that believe its tokens."""
+"""A token server that does as it is told, and the registries that accept its tokens."""
 
 from __future__ import annotations
 

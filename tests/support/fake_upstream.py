@@ -157,7 +157,7 @@ class FakeUpstream:
                 question.callback(None)
 
     def release_one(self) -> None:
-        """Answer the question that waits longest, and go on holding."""
+        """Answer the question that waits longest, and continue holding."""
         self._waiting.pop(0).callback(None)
 
     def add(self, raw: bytes, tag: str | None = None) -> Manifest:

@@ -1,4 +1,4 @@
-"""How many objects of the caches the garbage collector has to look at, during which nobody is answered."""
+"""How many objects of the caches the garbage collector scans, which delays all requests."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ class Observing(SynchronousTestCase):
         self.assertEqual("hello you", json.loads(stream.getvalue())["message"])
 
     def test_application(self) -> None:
-        """An application is made to log through us; anything else is left alone."""
+        """An application is made to log through us; anything else is unchanged."""
         application: Any = Componentized()
         observe_application(application, "info", "text", StringIO())
         self.assertIsNotNone(application.getComponent(ILogObserver))
@@ -236,7 +236,7 @@ class Access(SynchronousTestCase):
         self.stream = StringIO()
 
     def test_heard(self) -> None:
-        """Whoever hears of responses does so without a log too, until it has heard enough."""
+        """A listener hears of responses without a log too, until it stops listening."""
         heard: list[AccessEntry] = []
         for stream in (None, self.stream):
             log = AccessLog(stream, "text", self.clock)

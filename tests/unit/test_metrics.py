@@ -206,7 +206,7 @@ class Hosts(PageTestCase):
         self.assertIsNone(self.host_value("waiting_requests"))
 
     def test_without_a_label(self) -> None:
-        """A host of an upstream that clients named has no series, and can be retired all the same."""
+        """A host of an upstream that clients named has no series, and can be retired nevertheless."""
         host = self.metrics.host("other.example", "other.example")
         host.available(True)
         host.retire()

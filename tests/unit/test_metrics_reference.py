@@ -86,7 +86,7 @@ class Reference(SynchronousTestCase):
         self.assertEqual(used, told)
 
     def test_kinds_of_errors(self) -> None:
-        """Every kind of error that is counted is told, and no other; each is exported from the start."""
+        """Every kind of error that is counted is reported, and no other; each is exported from the start."""
         sources = (PROJECT / "oci_registry").rglob("*.py")
         counted = re.compile(r'metrics\.error\("([a-z]+)"\)')
         kinds = {kind for source in sources for kind in counted.findall(source.read_text())}

@@ -41,7 +41,7 @@ class Telling(SynchronousTestCase):
         self.assertEqual([("\0systemd/notify@x", b"READY=1")], self.sent)
 
     def test_nobody(self) -> None:
-        """Where nobody listens nothing is sent."""
+        """Without a listener nothing is sent."""
         for address in (None, ""):
             self.manager(address).ready()
         self.assertEqual([], self.sent)

@@ -216,7 +216,7 @@ class Reference(SynchronousTestCase):
         self.assertEqual(variables("setup") | proxies, self.environ.asked)
 
     def test_defaults(self) -> None:
-        """What is told as a default is what is in effect if nothing is given."""
+        """What is reported as a default is what is in effect if nothing is given."""
         shown = yaml.safe_load(show(self.parse("filesystem", "--root", self.mktemp()).settings))
         bucket = yaml.safe_load(
             show(self.parse("s3", "--bucket", "bucket", "--host", "http://127.0.0.1").settings)

@@ -63,7 +63,7 @@ class Hangups(SynchronousTestCase):
         self.assertEqual(2, self.reactions)
 
     def test_removed(self) -> None:
-        """Whoever had the signal before has it again, be it nobody."""
+        """The previous handler of the signal, or none, is restored."""
         for before in (signal.SIG_DFL, signal.SIG_IGN, self.replace):
             self.handler = before
             self.hangup.install()
@@ -78,7 +78,7 @@ class Hangups(SynchronousTestCase):
         self.assertEqual(signal.SIG_DFL, self.handler)
 
     def test_taken_by_another(self) -> None:
-        """Who has taken the signal since keeps it."""
+        """A handler of the signal that was set since is kept."""
         self.hangup.install()
         self.handler = signal.SIG_IGN
         self.hangup.remove()
@@ -193,7 +193,7 @@ class Reloading(SynchronousTestCase):
         return self.metrics.registry.get_sample_value("oci_registry_errors_total", labels)
 
     def test_good(self) -> None:
-        """What is read holds; what has changed is told, and warnings are."""
+        """What is read holds; what has changed is reported, and warnings are."""
         self.changes = Changes(("a.example", "b.example"), ("c.example",), ("d.example",))
         self.reloader.reload()
         self.assertEqual([], self.configured)
@@ -217,7 +217,7 @@ class Reloading(SynchronousTestCase):
         self.assertEqual(["info reloaded the upstreams: nothing has changed"], self.events)
 
     def test_bad(self) -> None:
-        """Of what cannot be used every problem is told, nothing changes, and it is an error."""
+        """Of what cannot be used every problem is reported, nothing changes, and it is an error."""
         self.reloader.reload()
         self.readings[0].errback(ConfigError(["u.yaml: line 1: {bad}", "u.yaml: line 2: worse"]))
         self.assertEqual([], self.configured)
@@ -246,7 +246,7 @@ class Reloading(SynchronousTestCase):
         self.assertEqual(1, self.errors())
 
     def test_fault(self) -> None:
-        """What nobody expects is told with its traceback, and the next reading takes place."""
+        """What nobody expects is reported with its traceback, and the next reading takes place."""
         self.reloader.reload()
         self.readings[0].errback(ZeroDivisionError())
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))

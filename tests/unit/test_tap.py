@@ -200,7 +200,7 @@ class Refusing(TapTestCase):
         )
 
     def test_endpoints_are_tried(self) -> None:
-        """An endpoint that cannot be made is told at once, before anything listens."""
+        """An endpoint that cannot be made is reported at once, before anything listens."""
         text = self.refuse(
             "--listen=ssl:443:privateKey=/nowhere.pem", "filesystem", "--root", self.root
         )
@@ -248,7 +248,7 @@ class Refusing(TapTestCase):
             self.assertEqual(said, self.refuse(*words))
 
     def test_upstream_file(self) -> None:
-        """Errors in the upstream file are told apart: no help on options is about them."""
+        """Errors in the upstream file are distinguished: no help on options is about them."""
         config = self.mktemp()
         Path(config).write_text("- {namespace: quay.io, hots: quay.io}")
         storage = ("filesystem", "--root", self.root)

@@ -162,7 +162,7 @@ class Checking(TapTestCase):
         return errors.getvalue()
 
     def test_root_of_another(self) -> None:
-        """A root that cannot be used is found, be it a directory in it, and nothing is made."""
+        """A root that cannot be used, or a directory in it, is found, and nothing is created."""
         inner = os.path.join(self.root, "repositories")
         os.makedirs(inner)
         self.assertEqual("", self.check_root())
@@ -187,7 +187,7 @@ class Checking(TapTestCase):
         self.assertFalse(os.path.exists(parent))
 
     def test_made_as_for_a_start(self) -> None:
-        """What only turns out when the daemon is made is told as well."""
+        """What only turns out when the daemon is made is reported as well."""
 
         def make_service(*args: object, **options: object) -> None:
             raise ValueError("/ca.pem holds no certificate")

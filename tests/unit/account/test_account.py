@@ -89,7 +89,7 @@ class Running(AccountTestCase):
     """What happens to the file while the daemon runs."""
 
     def test_removed(self) -> None:
-        """A file that is removed, or replaced, is built anew, with a line in the log."""
+        """A file that is removed, or replaced, is rebuilt, with a line in the log."""
         self.image(self.blob(b"layer"))
         for end in ("", "-wal"):
             os.unlink(self.path + end)
@@ -138,7 +138,7 @@ class Running(AccountTestCase):
         self.assertEqual(self.summed(), self.stored())
 
     def test_reserve(self) -> None:
-        """On a full disk the account gives back what it holds, and goes on; it is taken again later."""
+        """On a full disk the account gives back what it holds, and continues; it is taken again later."""
         database = Database(self.mktemp(), MemoryMedium(self.driver), 0.0, reserve=65536)
         database.open()
         reserve = Path(database._path + "-reserve")

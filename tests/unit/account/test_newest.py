@@ -54,7 +54,7 @@ class Order(NewestTestCase):
         self.assertEqual(["0"], self.newest(1, OWN))
 
     def test_confirmed(self) -> None:
-        """To be confirmed makes no tag newer, also if the account has to be built anew."""
+        """To be confirmed makes no tag newer, also if the account has to be rebuilt."""
         first = self.put("1")
         self.put("2")
         self.tag("1", first, first=self.clock.seconds() - 2)
@@ -114,7 +114,7 @@ class Queue(NewestTestCase):
         return self.ask(count_queued(newest=True)) - self.ask(count_queued(newest=False))
 
     def test_new_tag(self) -> None:
-        """With a new tag of the repository, an image is judged anew; with one of another, it is not."""
+        """With a new tag of the repository, an image is judged again; with one of another, it is not."""
         self.keep(self.put("1"))
         self.put("1", "c/d")
         self.put("1", host=OWN)

@@ -170,7 +170,7 @@ class Kept(RecorderTestCase):
     """What is kept over a restart."""
 
     def test_restart(self) -> None:
-        """It goes on where it was, with what was counted up to the end."""
+        """It continues where it was, with what was counted up to the end."""
         began = self.recorder.began
         self.count(requests=1)
         self.pass_minutes(2)
@@ -197,7 +197,7 @@ class Kept(RecorderTestCase):
         self.assertEqual(1, self.file.written)
 
     def test_slow_disk(self) -> None:
-        """While a write is under way there is no other; the recording goes on."""
+        """While a write is under way there is no other; the recording continues."""
         self.at_once = False
         self.count(requests=1)
         self.pass_minutes(3)
@@ -212,7 +212,7 @@ class Kept(RecorderTestCase):
         self.assertEqual(2, sum(self.requests()))
 
     def test_broken(self) -> None:
-        """What cannot be read is replaced, and one line of the log says so."""
+        """An unreadable file is replaced, and one line of the log says so."""
         row = [int(NOW) // 60, *[0] * 10]
         good = History(NOW)
         good.add(NOW, Counts(requests=1).row())

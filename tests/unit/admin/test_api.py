@@ -207,7 +207,7 @@ class Handling(ApiTestCase):
         self.assertEqual((503, "UNAVAILABLE"), self.failure(connection.answer())[:2])
 
     def test_many_at_once(self) -> None:
-        """Only so many requests are handled at once; those beyond are told to come back."""
+        """Only so many requests are handled at once; those beyond get a Retry-After."""
         self.waiting = Deferred()
         for _ in range(2):
             self.ask("/api/v1/things?name=x")

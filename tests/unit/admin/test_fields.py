@@ -50,7 +50,7 @@ class Reading(SynchronousTestCase):
 
     @given(st.sampled_from(KINDS), st.text(), JSON)
     def test_anything(self, kind: Kind, text: str, value: Any) -> None:
-        """Nothing else than ValueError is raised, whatever comes."""
+        """Nothing but ValueError is raised, for any input."""
         for read, given_ in ((kind.from_text, text), (kind.from_json, value)):
             try:
                 read(given_)

@@ -64,7 +64,7 @@ class Document(SynchronousTestCase):
         self.assertTrue(all(schema["description"] for schema in schemas.values()))
 
     def test_file(self) -> None:
-        """The file in the reference is this document: write it anew when this fails."""
+        """The file in the reference is this document: write it again when this fails."""
         written = FILE.read_text("utf-8")
         self.assertEqual(json.dumps(self.document, indent=2) + "\n", written)
 

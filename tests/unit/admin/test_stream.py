@@ -60,7 +60,7 @@ class Streams(ApiTestCase):
         self.assertEqual([4, 5], [e["id"] for e in self.got(self.ask("/api/v1/events?recent=2"))])
 
     def test_again(self) -> None:
-        """A client that comes back gets what it has missed; of another daemon, everything."""
+        """A client that reconnects gets what it has missed, or everything from another daemon."""
         first = self.ask("/api/v1/events")
         for _ in range(3):
             self.events.record("sweep")
@@ -79,7 +79,7 @@ class Streams(ApiTestCase):
         self.assertIn(b"\n:\n", connection.got[before - 1 :].replace(b"\r", b""))
 
     def test_slow_reader(self) -> None:
-        """A client that does not read is cut off when too much waits for it; others go on."""
+        """A client that does not read is cut off when too much waits for it; others continue."""
         slow, other = self.ask("/api/v1/events"), self.ask("/api/v1/events")
         slow.channel.pauseProducing()
         slow.transport.producer.pauseProducing()

@@ -59,7 +59,7 @@ class Rounds(SynchronousTestCase):
         self.assertEqual([7, 7, 7], second.samples["b"])
 
     def test_failure(self) -> None:
-        """A server that fails is left out with a note; the others go on."""
+        """A server that fails is left out with a note; the others continue."""
         for turn in (1, 2):
             self.setUp()
             self.rows(a=self.take("a"), b=self.take("b", fails_at=turn))

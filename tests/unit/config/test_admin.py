@@ -63,7 +63,7 @@ class Tokens(LoaderTestCase):
         self.assertIn("mode 0644", warning)
 
     def test_useless(self) -> None:
-        """A token that nobody needs is a warning."""
+        """A token that is not needed is a warning."""
         path = self.write("token", TOKEN)
         for places in ([], ["unix:/run/a.sock"]):
             flags = {"admin-token-file": path, "admin-listen": places}

@@ -125,7 +125,7 @@ class Written(ConfigTestCase):
             self.assert_problem("namespace")
 
     def test_secrets(self) -> None:
-        """A host that any client may name gets neither secrets nor trust; all is told at once."""
+        """A host that any client may name gets neither secrets nor trust; all is reported at once."""
         self.load(
             '- {namespace: "*", host: "*", tls: false, accept_invalid_certs: true, '
             f"username: alice, password: {SECRET}, token_servers: [a.lan], ca_file: no.pem}}"

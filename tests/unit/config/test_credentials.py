@@ -129,7 +129,7 @@ class Parsing(ConfigTestCase):
         self.assertEqual(len(self.findings.problems), 2)
 
     def test_problems(self) -> None:
-        """What is wrong is told by place and reason, and nothing of the document with it."""
+        """What is wrong is reported by place and reason, and nothing of the document with it."""
         for document, *parts in (
             ("", "not JSON", "line 1, column 1"),
             (f'{{"a": {{"username": "x",\n "password": {SECRET}}}}}', "line 2, column 14"),

@@ -132,7 +132,7 @@ class Lists(_Case):
         self.assert_fine()
 
     def test_problems(self) -> None:
-        """What is malformed in an item is told with its entry and line, once for all aliases."""
+        """What is malformed in an item is reported with its entry and line, once for all aliases."""
         self.read("- l: &l\n  - a: 1\n    a: 2\n  - {<<: x}\n- {l: *l}\n")
         first, second = self.findings.problems
         self.assertEqual(
@@ -158,7 +158,7 @@ class Lists(_Case):
         self.assert_fine()
 
     def test_deep_items(self) -> None:
-        """What is malformed at any depth is told, in the order of its lines."""
+        """What is malformed at any depth is reported, in the order of its lines."""
         self.read("- a: {b: [{c: 1, c: 2}]}\n- {x: {y: 1,\n  y: 2}, x: 3}\n")
         first, second, third = self.findings.problems
         self.assertIn("entry 1, line 1: the key 'c' is given twice", first)
@@ -228,7 +228,7 @@ class Problems(_Case):
             self.assert_problem("must be a list of upstreams", f"not {kind}")
 
     def test_entry_not_a_mapping(self) -> None:
-        """An entry of another kind is a problem; the others are read all the same."""
+        """An entry of another kind is a problem; the others are read nevertheless."""
         entries = self.read("- word\n- {a: b}\n")
         self.assertEqual([entry.number for entry in entries], [2])
         self.assert_problem("entry 1, line 1", "not text")

@@ -70,7 +70,7 @@ class Proxies(_Case):
         self.assert_fine()
 
     def test_problems(self) -> None:
-        """What cannot be used is told once, with its variable and without its value."""
+        """What cannot be used is reported once, with its variable and without its value."""
         for text, reason in (
             (f"socks5://x:{SECRET}@proxy:1080", "SOCKS proxies are not supported"),
             (f"http://x:{SECRET}", "must be http://"),

@@ -136,7 +136,7 @@ class Files(_Case):
     """Files that are named."""
 
     def test_beside_the_upstream_file(self) -> None:
-        """A name is relative to the file it stands in, and comes back with what was checked."""
+        """A path is relative to the file that has it, and is returned with what was checked."""
         path = self.write("secret", SECRET)
         for name in ("secret", path, "./secret"):
             found, content = self.fields(f"k: {name}").file("k", read_file)
@@ -145,7 +145,7 @@ class Files(_Case):
         self.assert_fine()
 
     def test_refused(self) -> None:
-        """What is wrong with a file is told with its path."""
+        """What is wrong with a file is reported with its path."""
         self.assertIsNone(self.fields("k: missing").file("k", read_file))
         self.assert_refused(f"{self.directory}/missing cannot be read: No such file")
 
@@ -165,7 +165,7 @@ class Keys(_Case):
     """check_keys."""
 
     def test_unknown(self) -> None:
-        """An unknown key is told with the nearest that is known, and nothing like a value of it."""
+        """An unknown key is reported with the nearest that is known, and nothing like a value of it."""
         self.fields("host: a").check_keys(("host", "tls"))
         self.assert_fine()
         for key, reason in {

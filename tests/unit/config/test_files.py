@@ -116,7 +116,7 @@ class Certificates(ConfigTestCase):
         check_certificates(self.write("ca.pem", b"# ours\n" + certificate + key))
 
     def test_refused(self) -> None:
-        """A missing file, one without a certificate and a broken one are told apart."""
+        """A missing file, one without a certificate and a broken one are distinguished."""
         certificate, key = pem()
         for path, reason in {
             str(self.directory / "missing"): "cannot be read: No such file",
@@ -157,7 +157,7 @@ class Keys(ConfigTestCase):
         self.assertIn("does not match", self.refusal(self.key, other + self.certificate))
 
     def test_refused(self) -> None:
-        """What is wrong with a key is told, and nothing of it."""
+        """What is wrong with a key is reported, and nothing of it."""
         rsa_key = rsa.generate_private_key(65537, 2048)
         for content, reason in (
             (self.certificate, "contains no private key"),
@@ -184,7 +184,7 @@ class Keys(ConfigTestCase):
         self.assertIn("cannot be used: ee key too small", self.refusal(key, certificate))
 
     def test_missing(self) -> None:
-        """A file that is not there is told by the system's reason."""
+        """A file that is not there is reported by the system's reason."""
         missing = str(self.directory / "missing")
         error = self.assertRaises(ValueError, check_private_key, missing, self.path)
         self.assertIn("No such file", str(error))

@@ -24,7 +24,7 @@ class Hints(SynchronousTestCase):
     """What was probably meant."""
 
     def test_close(self) -> None:
-        """A slip of the pen is told apart from the known words, in any case of letters."""
+        """A slip of the pen is distinguished from the known words, in any case of letters."""
         known = ("namespace", "host", "tls")
         self.assertEqual(nearest("namespce", known), "did you mean namespace?")
         self.assertEqual(nearest("HOST", known), "did you mean host?")

@@ -40,7 +40,7 @@ class PlainScalars(HostTestCase):
             self.assert_fine()
 
     def test_nothing_is_no_password(self) -> None:
-        """A password of nothing is no password, and a list or an own tag is a problem."""
+        """An empty password is no password, and a list or a YAML tag is a problem."""
         for written in ("null", "~", ""):
             host = self.host("username: alice", f"password: {written}")
             self.assertEqual(host.credentials, Credentials("alice", ""))
@@ -79,7 +79,7 @@ class TokenServers(HostTestCase):
         self.assert_fine()
 
     def test_refused(self) -> None:
-        """What is no list of them is told."""
+        """What is no list of them is reported."""
         for value, *parts in (
             ("auth.example.net", "must be a list"),
             ("{auth.example.net: 1}", "must be a list"),
@@ -94,7 +94,7 @@ class TokenServers(HostTestCase):
             self.assert_refused("token_servers: ", *parts)
 
     def test_all_at_once(self) -> None:
-        """Every item that is wrong is told, and the others are read."""
+        """Every item that is wrong is reported, and the others are read."""
         hosts = self.load("  host: b.example\n  token_servers: [a/b, c, '', d]")
         self.assertEqual(hosts[0].token_servers, ("c", "d"))
         self.assertEqual(len(self.findings.problems), 2)

@@ -121,7 +121,7 @@ class Several(_Case):
             self.assert_refused(f"2: {key}: belongs to the entry, not to a host")
 
     def test_unknown_key(self) -> None:
-        """An unknown key of a host is told with the nearest of a host."""
+        """An unknown key of a host is reported with the nearest of a host."""
         self.load("  hosts: [{host: b.example, hosst: x}]")
         self.assert_refused("'hosst': unknown key; did you mean host?")
 
@@ -157,7 +157,7 @@ class Several(_Case):
         self.assert_fine()
 
     def test_items(self) -> None:
-        """An item that is no host is told by its number, and the others are read."""
+        """An item that is no host is reported by its number, and the others are read."""
         for item, *parts in (
             ("5", "host: '5' is not a registry host"),
             ("[c.example]", "host: must be text, not a list"),
@@ -175,7 +175,7 @@ class Several(_Case):
             self.assert_problem("entry 1 (a.example), host 2, line 4: ", *parts)
 
     def test_all_at_once(self) -> None:
-        """Every problem of every host is told."""
+        """Every problem of every host is reported."""
         self.load("  hosts: [{host: '', tls: x}, 5, {host: b.example, proxy: x, ca_file: y}]")
         self.assertEqual(len(self.findings.problems), 5, self.findings.problems)
 
@@ -247,7 +247,7 @@ class ClientCertificates(_Case):
         self.assertIn("client_cert_file: ", self.findings.warnings[0])
 
     def test_refused(self) -> None:
-        """What is wrong is told with key and file, and nothing out of it."""
+        """What is wrong is reported with key and file, and nothing out of it."""
         self.write("other.pem", pem()[1])
         self.write("broken.pem", self.certificate[:100])
         for lines, *parts in (
@@ -334,7 +334,7 @@ class Proxies(_Case):
             self.assert_fine()
 
     def test_refused(self) -> None:
-        """What is no proxy is told without any of it."""
+        """What is no proxy is reported without any of it."""
         for value, reason in {
             "proxy:3128": "must be http://[USER:PASSWORD@]HOST[:PORT] or https://...",
             "direct": "to use no proxy, write none",

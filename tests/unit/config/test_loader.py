@@ -152,7 +152,7 @@ class Layers(LoaderTestCase):
             self.assertEqual(self.one_problem({flag: ""}), f"--{flag}: is empty")
 
     def test_all_problems_at_once(self) -> None:
-        """Everything that is wrong is told, each with its source."""
+        """Everything that is wrong is reported, each with its source."""
         problems = self.problems(
             {"log-level": "loud", "listen": ["x:y", "99999"], "shutdown-grace": "30"},
             {
@@ -224,7 +224,7 @@ class Choices(LoaderTestCase):
         self.assertEqual((settings.log_level, settings.log_format), ("warn", "json"))
 
     def test_unknown(self) -> None:
-        """A value that is not known is told with the nearest that is."""
+        """A value that is not known is reported with the nearest that is."""
         self.assertEqual(
             self.one_problem({"log-level": "warnin"}),
             "--log-level: 'warnin' is not known; did you mean warn?",
@@ -319,7 +319,7 @@ class Listening(LoaderTestCase):
             self.assertIn("is already used by --listen", problem)
 
     def test_check(self) -> None:
-        """What the caller finds when it tries the endpoints is told as well."""
+        """What the caller finds when it tries the endpoints is reported as well."""
         seen = []
 
         def check(endpoint: str) -> None:

@@ -68,7 +68,7 @@ class DefaultNamespace(LoaderTestCase):
         self.load({"upstreams": "configured"})
 
     def test_no_second_problem(self) -> None:
-        """A broken upstream file is told once, and not again as a default that is missing."""
+        """A broken upstream file is reported once, and not again as a default that is missing."""
         path = self.write("u.yaml", "- {namespace: docker.io}")
         self.assertIn(
             "host: is required",
@@ -110,7 +110,7 @@ class Credentials(LoaderTestCase):
         self.assertIn("cannot be given with", self.one_problem(flags))
 
     def test_malformed(self) -> None:
-        """What is no JSON is told by place and not by content."""
+        """What is no JSON is reported by place and not by content."""
         document = f'{{"docker.io": {{"username": "alice", "password": {SECRET}}}}}'
         path = self.write("c.json", document)
         for flags, environ, source in (

@@ -22,7 +22,7 @@ class Hosts(SynchronousTestCase):
     """parse_location."""
 
     def test_accepted(self) -> None:
-        """A host with or without a port comes back in lower case."""
+        """A host with or without a port is returned in lower case."""
         for text, host in {
             "quay.io": "quay.io",
             " Registry.Example.COM:5000 ": "registry.example.com:5000",
@@ -159,7 +159,7 @@ class Urls(SynchronousTestCase):
     """parse_url."""
 
     def test_accepted(self) -> None:
-        """Scheme, host and port come back in lower case, without the slash at the end."""
+        """Scheme, host and port are returned in lower case, without the slash at the end."""
         for text, url in {
             "http://minio:9000": "http://minio:9000",
             " HTTPS://S3.Example.com/ ": "https://s3.example.com",

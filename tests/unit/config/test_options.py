@@ -38,12 +38,12 @@ class Reading(ConfigTestCase):
         self.assertIsNone(reader.variable("X", "A"))
 
     def test_empty_flag(self) -> None:
-        """An empty flag is a problem, and no variable stands in for it."""
+        """An empty flag is a problem, and no variable replaces it."""
         self.assertIsNone(self.reader(" ", "x").given("flag"))
         self.assertEqual(self.findings.problems, ["--flag: is empty"])
 
     def test_subcommand(self) -> None:
-        """A flag of a storage is told with the storage, whose name its variable begins with."""
+        """A flag of a storage is reported with the storage, whose name its variable begins with."""
         self.assertEqual(self.reader("y", sub="s3").source("flag"), "s3 --flag")
         self.assertEqual(self.reader(1, sub="s3").source("flag"), "s3 --flag")
         self.assertEqual(self.reader(None, "x", "s3").source("flag"), "S3_FLAG")

@@ -50,7 +50,7 @@ class Masking(SynchronousTestCase):
             self.assertEqual(mask([f"{flag}={SECRET}", "x"]), [f"{flag}={MASK}", "x"])
 
     def test_twice(self) -> None:
-        """Every occurrence counts, and one at the end without a value does no harm."""
+        """Every occurrence counts, and one at the end without a value is ignored."""
         self.assertEqual(
             mask(["--secret-key", SECRET, "--secret-key", SECRET, "--secret-key"]),
             ["--secret-key", MASK, "--secret-key", MASK, "--secret-key"],

@@ -41,7 +41,7 @@ class Refusals(SynchronousTestCase):
         )
 
     def test_privileged(self) -> None:
-        """A port that takes rights is told with everything that helps."""
+        """A port that takes rights is reported with everything that helps."""
         text = self.explain("0.0.0.0:80", errno.EACCES)
         for words in (
             "0.0.0.0:80: this user may not use ports below 1024",
@@ -57,7 +57,7 @@ class Refusals(SynchronousTestCase):
         )
 
     def test_not_here(self) -> None:
-        """An address of another machine is told as such."""
+        """An address of another machine is reported as such."""
         for place, everywhere in (("192.0.2.1:8080", "0.0.0.0"), ("[2001:db8::1]:8080", "[::]")):
             self.assertEqual(
                 f"{place} is not an address of this machine: choose one that is, or all of them "

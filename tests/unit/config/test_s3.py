@@ -134,7 +134,7 @@ class Layers(S3TestCase):
         self.assert_fine()
 
     def test_all_problems_at_once(self) -> None:
-        """Everything that is wrong is told, each with its source."""
+        """Everything that is wrong is reported, each with its source."""
         wrong = {
             "S3_HOST": "x y",
             "S3_BUCKET": "a/b",

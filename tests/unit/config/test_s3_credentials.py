@@ -81,7 +81,7 @@ class Credentials(S3TestCase):
         )
 
     def test_unusable_file(self) -> None:
-        """A file that cannot be used is told once and not by its name, which may be the secret."""
+        """A file that cannot be used is reported once and not by its name, which may be the secret."""
         for path, reason in {
             SECRET: "the file cannot be read: No such file",
             self.write("empty", " \n"): "the file is empty",

@@ -135,7 +135,7 @@ class Errors(SynchronousTestCase):
     """ConfigError."""
 
     def test_one_line_for_each(self) -> None:
-        """All problems are told, one on a line."""
+        """All problems are reported, one on a line."""
         error = ConfigError(["first", "second"])
         self.assertEqual(error.problems, ("first", "second"))
         self.assertEqual(str(error), "first\nsecond")

@@ -77,7 +77,7 @@ class Rereading(LoaderTestCase):
         self.assertEqual(quay.hosts[0].credentials, Credentials("alice", "new"))
 
     def test_problems(self) -> None:
-        """Everything that is wrong is told at once."""
+        """Everything that is wrong is reported at once."""
         path = self.write("u.yaml", QUAY)
         secrets = self.write("c.json", "{}")
         settings = self.load({"upstream-config-file": path, "upstream-credentials-file": secrets})
@@ -118,7 +118,7 @@ class Rereading(LoaderTestCase):
         self.assertEqual(self.reread(settings).upstreams, settings.upstreams)
 
     def test_pinned(self) -> None:
-        """Where nothing was named nothing is made up."""
+        """Sources that were not named stay absent."""
         self.assertEqual(pinned(UpstreamSources()), UpstreamSources())
         typed = CredentialsSource("--upstream-credentials", "{}")
         self.assertEqual(pinned(UpstreamSources("/u", typed)), UpstreamSources("/u", typed))

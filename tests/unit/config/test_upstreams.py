@@ -292,7 +292,7 @@ class Problems(_Case):
         self.assert_problem("entry 2 (docker.io), line 2: namespace", "first in line 1")
 
     def test_all_at_once(self) -> None:
-        """Every problem of every entry is told."""
+        """Every problem of every entry is reported."""
         self.load(
             "- {namespace: a, host: '', tls: x, blob_invalidation_time: 1}\n- {host: a}\n- x\n"
         )

@@ -65,7 +65,7 @@ class Reference(SynchronousTestCase):
                 self.assertEqual(default, told[name], name)
 
     def test_defaults(self) -> None:
-        """What is told as a default is the default, of the type that is told."""
+        """What is reported as a default is the default, of the type that is reported."""
         entry = UpstreamSettings("a.example", (HostSettings("a.example"),))
         kinds = {"duration": parse_duration, "true or false": lambda text: text == "true"}
         compared = set()
@@ -103,7 +103,7 @@ class Reference(SynchronousTestCase):
                 self.assertEqual(positive, "longer than 0s" in self.complaints(f"{key}: 0s"), key)
 
     def test_bounds(self) -> None:
-        """Numbers are accepted up to the bounds that are told, and not beyond."""
+        """Numbers are accepted up to the bounds that are reported, and not beyond."""
         bounded = [row for row in table(of_hosts=False) if re.match(r"\d+ to \d+", row[1])]
         self.assertEqual(
             ["retries", "max_connections", "rate_limit_reserve", "keep_newest_tags"], keys(bounded)
@@ -120,5 +120,5 @@ class Reference(SynchronousTestCase):
                 self.assertEqual(accepted, not self.complaints(f"{key}: {number}"), (key, number))
 
     def test_hosts(self) -> None:
-        """The most hosts that there may be are told."""
+        """The most hosts that there may be are reported."""
         self.assertIn(f"`hosts` has up to {MAX_HOSTS} items", PAGE.read_text("utf-8"))

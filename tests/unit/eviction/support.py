@@ -51,7 +51,7 @@ class SweepTestCase(StoreTestCase):
         self.restart()
 
     def restart(self, by_host: dict[str, float] | None = None, otherwise: float = 14 * DAY) -> None:
-        """Make everything anew that is not on the medium."""
+        """Make everything again that is not on the medium."""
         self.usage = Usage(self.driver, self.clock)
         self.totals = StoredTotals()
         self.blobs = BlobStore(

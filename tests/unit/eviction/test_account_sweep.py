@@ -147,7 +147,7 @@ class Manifests(AccountMixin, test_sweep_objects.Manifests):
         self.assertEqual(self.swept(1), Swept(blobs=2, size=11, manifests=1))
 
     def test_index_of_itself(self) -> None:
-        """Indexes that list what is not there, or whose bytes are wrong, hold up nothing."""
+        """Indexes that list what is not there, or whose bytes are wrong, delay nothing."""
         missing = Manifest(b"{}", OCI_MANIFEST, Digest.of(b"{}"))
         index = self.manifest(children=(missing,))
         child = self.manifest(self.blob(b"config"))

@@ -79,7 +79,7 @@ class Evictions(EvictionTestCase):
     """What is evicted, and what stays."""
 
     def test_oldest(self) -> None:
-        """The oldest image goes as a whole, with its tags, and no more than is needed."""
+        """The oldest image is evicted completely, with its tags, and no more than is needed."""
         images = [self.pulled(name) for name in (b"a", b"b", b"c")]
         self.assertEqual(self.free(2), Evicted(1, 1, 2 * BLOCK))
         self.assertEqual([self.has(image) for image in images], [False, True, True])
@@ -88,8 +88,8 @@ class Evictions(EvictionTestCase):
         self.assertEqual(self.summed(), self.stored())
         self.assertEqual(self.free(3).images, 2)
 
-    def test_told(self) -> None:
-        """Whoever wants to know is told of what was evicted, and not of nothing."""
+    def test_listener(self) -> None:
+        """A listener is called with what was evicted, and not if that is nothing."""
         told: list[Evicted] = []
         self.evictor.evicted = told.append
         self.free(1)
@@ -140,7 +140,7 @@ class Evictions(EvictionTestCase):
         self.assertEqual(sum(map(self.has, cold)), 1)
 
     def test_ghost(self) -> None:
-        """An image that comes back after it was evicted goes to the main queue at once."""
+        """An image that is stored again after its eviction enters the main queue at once."""
         first = self.pulled(b"first")
         self.free(2)
         for number in range(3):
@@ -263,7 +263,7 @@ class Evictions(EvictionTestCase):
         self.assertTrue(all(self.has(one, OWN) for one in offline))
 
     def test_being_pulled(self) -> None:
-        """An image of which a layer is being downloaded stays, though none of them is stored."""
+        """An image stays while one of its layers is being downloaded, though none is stored."""
         layer = Digest.of(b"layer")
         image = self.image(layer)
         other = self.pulled(b"a")

@@ -17,7 +17,7 @@ INTERVAL = 300.0
 
 
 class Hanging(SweepTestCase):
-    """A listing that never goes on."""
+    """A listing that never continues."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -56,7 +56,7 @@ class Hanging(SweepTestCase):
         self.periodic.stop()
 
     def test_stop(self) -> None:
-        """The daemon stops all the same."""
+        """The daemon stops nevertheless."""
         self.clock.advance(INTERVAL)
         self.periodic.stop()
         stopping = self.driver.stop()

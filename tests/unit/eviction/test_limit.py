@@ -137,7 +137,7 @@ class Reserving(LimitTestCase):
         self.assertIn("evicted 1 image and 1 blob (6.3 MB)", formatEvent(events[0]))
 
     def test_patience(self) -> None:
-        """A download waits a second for an eviction, and is then not stored; the eviction goes on."""
+        """A download waits a second for an eviction, and is then not stored; the eviction continues."""
         for _ in range(6):
             self.store(3 * MIB)
         self.evictor.can, self.evictor.waiting = 100 * MIB, Deferred()
@@ -162,7 +162,7 @@ class Reserving(LimitTestCase):
         self.successResultOf(second)
         self.assertEqual(len(self.evictor.needs), 2)
 
-    def test_in_vain(self) -> None:
+    def test_nothing_freed(self) -> None:
         """If nothing can be evicted, that is logged, and not tried again for a second."""
         for _ in range(6):
             self.store(3 * MIB)
@@ -175,8 +175,8 @@ class Reserving(LimitTestCase):
         self.refused(3 * MIB)
         self.assertEqual(len(self.evictor.needs), 2)
 
-    def test_in_vain_again(self) -> None:
-        """Attempts in vain that take long are rare, and all are logged once."""
+    def test_nothing_freed_again(self) -> None:
+        """Long attempts that free nothing are rare, and all are logged once."""
         for _ in range(6):
             self.store(3 * MIB)
         with capturedLogs() as events:

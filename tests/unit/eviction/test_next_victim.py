@@ -120,7 +120,7 @@ class NextVictim(EvictionTestCase):
 
 
 class Sizes(SynchronousTestCase):
-    """The sizes of queues of which only the heads are known."""
+    """The sizes of queues whose heads alone are known."""
 
     def test_estimated(self) -> None:
         """They are those of so many images like the known ones; a short queue has its exact size."""

@@ -78,7 +78,7 @@ class Periodic(SynchronousTestCase):
         self.assertEqual(2, len(self.sweep.under_way))
 
     def test_asked_for(self) -> None:
-        """Whoever asks for a sweep while one is running gets the end of that one."""
+        """A caller that asks for a sweep while one is running waits for that one."""
         first, second = self.periodic.run(), self.periodic.run()
         self.assertEqual(1, len(self.sweep.under_way))
         self.sweep.under_way[0].callback(None)

@@ -38,7 +38,7 @@ class Sweeping(SynchronousTestCase):
         self.open()
 
     def open(self) -> None:
-        """Make the stores anew, as a start of the daemon does."""
+        """Make the stores again, as a start of the daemon does."""
         self.usage = Usage(self.driver, self.clock)
         self.blobs = BlobStore(self.driver, self.usage, execute, check_always=False)
         self.manifests = ManifestStore(self.driver, self.usage, ManifestReader(execute))
@@ -132,7 +132,7 @@ class Sweeping(SynchronousTestCase):
         self.assertEqual(1, self.run_sweep().blobs)
 
     def test_being_downloaded(self) -> None:
-        """A blob that is being downloaded again is left alone."""
+        """A blob that is being downloaded again is not evicted."""
         blob = self.blob(b"layer")
         self.clock.advance(100 * DAY)
         self.busy.add(blob)

@@ -62,7 +62,7 @@ class Blobs(SweepTestCase):
         self.assertEqual(self.swept(), Swept(blobs=1, size=4))
 
     def test_being_downloaded(self) -> None:
-        """A blob that is being downloaded is left alone."""
+        """A blob that is being downloaded is not evicted."""
         self.blob(b"data")
         self.downloading.add(Digest.of(b"data"))
         self.assertEqual(self.swept(30), Swept())
@@ -89,7 +89,7 @@ class Blobs(SweepTestCase):
         self.assertEqual(len(self.listed(self.blobs.list())), 1)
 
     def test_foreign_files(self) -> None:
-        """Files that are no objects are left alone, however old they are."""
+        """Files that are no objects are not removed, however old they are."""
         keys = ("blobs/README", "blobs/sha256/ab/.cd.swp", "repositories/x", "lost+found/1")
         for key in keys:
             self.driver.place(key, b"foreign", sealed=False)
@@ -118,7 +118,7 @@ class Manifests(SweepTestCase):
     """Manifests, and what they need."""
 
     def test_image(self) -> None:
-        """An image that nobody uses goes as a whole, with its tags."""
+        """An unused image is evicted completely, with its tags."""
         image = self.manifest(self.blob(b"config"), self.blob(b"layer"))
         self.tag(image, "v1")
         self.tag(image, "latest")
@@ -170,7 +170,7 @@ class Manifests(SweepTestCase):
         self.assertEqual(self.swept(5), Swept(blobs=4, size=38, manifests=4))
 
     def test_index_of_itself(self) -> None:
-        """Indexes that list what is not there, or each other in a circle, hold up nothing."""
+        """Indexes that list what is not there, or each other in a circle, delay nothing."""
         missing = Manifest(b"{}", OCI_MANIFEST, Digest.of(b"{}"))
         index = self.manifest(children=(missing,))
         first, second = Digest.of(b"1"), Digest.of(b"2")
@@ -189,7 +189,7 @@ class Manifests(SweepTestCase):
         self.assertEqual(self.swept(5), Swept(manifests=3))
 
     def test_child_in_use(self) -> None:
-        """An index that nobody uses goes; an image that it lists stays if it is used itself."""
+        """An unused index is evicted; an image that it lists stays if it is used itself."""
         image = self.manifest(self.blob(b"config"), self.blob(b"layer"))
         index = self.manifest(children=(image,))
         self.tag(index)
@@ -240,7 +240,7 @@ class Manifests(SweepTestCase):
         self.assertEqual(names, {(HOST, "kept"), (OTHERS, "elsewhere")})
 
     def test_what_is_no_image(self) -> None:
-        """A stored manifest that cannot be read as one holds up nothing."""
+        """A stored manifest that cannot be read as one delays nothing."""
         odd = self.stored(b"\xff not JSON")
         self.blob(b"data")
         self.clock.advance(10 * DAY)
@@ -283,7 +283,7 @@ class Referrers(SweepTestCase):
     """Lists of what refers to manifests."""
 
     def test_unused(self) -> None:
-        """A list that nobody has asked for goes when the objects of its registry would."""
+        """A list that nobody has requested is evicted when the objects of its registry would be."""
         self.referred(b"subject")
         self.referred(b"subject", BRIEF)
         self.assertEqual(self.swept(2), Swept(referrers=1))

@@ -72,7 +72,7 @@ class Pins(SweepTestCase):
     def check_meanwhile(
         self, store: object, method: str, is_there: Callable[[Manifest, bytes], Awaitable[object]]
     ) -> None:
-        """Pin an image of which *is_there* holds after the first removal; check that it still holds."""
+        """Pin an image for which *is_there* holds after the first removal; check that it still holds."""
         images = {}
         for name in (b"a", b"b", b"c"):
             images[name] = self.manifest(self.blob(name))

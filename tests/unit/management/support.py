@@ -67,7 +67,7 @@ class ManagementTestCase(AccountTestCase):
         sizes: Sequence[int] = (),
         kind: str = OCI_MANIFEST,
     ) -> Digest:
-        """Store a manifest of these layers, the first of which is the config."""
+        """Store a manifest of these layers; the first is the config."""
         each = [
             {"mediaType": LAYER if at else CONFIG, "digest": str(layer), "size": size}
             for at, (layer, size) in enumerate(zip(layers, sizes or [1] * len(layers), strict=True))

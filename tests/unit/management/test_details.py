@@ -116,21 +116,21 @@ class Reasons(ManagementTestCase):
         )
 
     def test_forever(self) -> None:
-        """One of a registry whose images are kept for ever says so, and has no end."""
+        """An image whose registry's images are kept for ever says so, and has no end."""
         self.follow(lifetime=lambda _: inf)
         why = self.why()
         self.assertEqual((True, None, None), (why.forever, why.lifetime, why.expires))
         self.assertIn("images of this registry are kept for ever", why.reasons)
 
     def test_pinned(self) -> None:
-        """A pinned one says by whom, and has no end."""
+        """A pinned one says who pinned it, and has no end."""
         self.follow(lifetime=lambda _: DAY, pinned=lambda *_: True)
         self.result(self.management.pin(subject("x:1")))
         why = self.why()
         self.assertEqual((("by command", "by the upstream file"), None), (why.pinned, why.expires))
 
     def test_held(self) -> None:
-        """One that a tag is held at says so, and has no end."""
+        """An image that a tag is held at says so, and has no end."""
         self.follow(lifetime=lambda _: DAY, limited=True)
         self.result(HoldStore(self.observed).put(HUB, "library/y", "prod", self.digest, 1.0))
         why = self.why()
@@ -148,7 +148,7 @@ class Reasons(ManagementTestCase):
         )
 
     def test_newest(self) -> None:
-        """One with one of the newest tags of its repository says so, if these are kept."""
+        """An image with one of the newest tags of its repository says so, if these are kept."""
         for limited in (True, None):
             self.follow(limited=limited, newest_tags={HUB: 1}.__getitem__)
             self.assertIn(
@@ -164,7 +164,7 @@ class Reasons(ManagementTestCase):
         self.assertNotIn("newest", " ".join(self.why().reasons))
 
     def test_scarce(self) -> None:
-        """One whose registry has little left of its rate limit says so, while it is on probation."""
+        """An image whose registry has little left of its rate limit says so, while it is on probation."""
         self.follow(limited=True, scarce=HUB.__eq__)
         self.assertIn("little is left of the rate limit of its registry", self.why().reasons[-1])
 

@@ -108,7 +108,7 @@ class Following(NoticesTestCase):
         after.close()
 
     def test_failing(self) -> None:
-        """While the store fails it goes on looking."""
+        """While the store fails it continues looking."""
         self.follower.start()
         self.driver.broken = "gone"
         self.clock.advance(INTERVAL)

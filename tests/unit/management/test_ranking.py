@@ -80,7 +80,7 @@ class Rankings(ManagementTestCase):
         self.assertEqual(sorted(-image.size for image in found), [-i.size for i in found])
 
     def test_kept(self) -> None:
-        """Who asks again within a minute gets the same answer, for nothing; later another one."""
+        """A caller that asks again within a minute gets the same answer at no cost; later another one."""
         self.store("a:1", 100)
         before = self.first()
         asked = self.index.asked

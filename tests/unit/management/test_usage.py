@@ -1,4 +1,4 @@
-"""How much is stored, and by whom."""
+"""How much is stored, and which repositories hold it."""
 
 from __future__ import annotations
 

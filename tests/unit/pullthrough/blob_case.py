@@ -16,7 +16,7 @@ DATA = bytes(range(256)) * 1200
 
 
 class HintTestCase(CacheTestCase):
-    """A blob whose download goes on as the test says."""
+    """A blob whose download continues as the test says."""
 
     data = DATA
 

@@ -28,7 +28,7 @@ def raw(name: str, **blobs: int) -> bytes:
 
 
 class ManifestTestCase(CacheTestCase):
-    """An upstream with one tag that is believed for an hour."""
+    """An upstream with one tag that is fresh for an hour."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -50,7 +50,7 @@ class Ahead(WarmTestCase):
         self.assertIn("no client yet", self.lines.of(LogLevel.info)[-1])
 
     def test_cancelled(self) -> None:
-        """It goes on when it is cancelled."""
+        """It continues when it is cancelled."""
         self.upstream.manual = True
         waiting = self.download()
         waiting.addErrback(lambda _: None)

@@ -77,7 +77,7 @@ class Audience(AudienceTestCase):
         self.assertEqual(DATA, self.successResultOf(there))
         self.assertNotIn(self.digest, self.transfers)
 
-    def test_named_spoils_nothing(self) -> None:
+    def test_named_changes_nothing(self) -> None:
         """A named upstream that sends wrong bytes fails its own clients alone."""
         there = self.read(self.join(self.named))
         self.send(self.named, bytes(len(DATA)))

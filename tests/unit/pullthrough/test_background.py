@@ -182,7 +182,7 @@ class Failed(BackgroundTestCase):
         self.clock.advance(HOUR)
         self.served_at_once()
 
-    def test_not_found_is_not_believed(self) -> None:
+    def test_not_found_is_not_trusted(self) -> None:
         """Where a 404 ends nothing, the tag is served at once for its minute, and with a reason after."""
         self.upstream.change(believe_not_found=False)
         self.upstream.error = ManifestUnknown("gone")
@@ -213,7 +213,7 @@ class Bounded(BackgroundTestCase):
     """Only so many questions are asked at once that nobody waits for."""
 
     def test_bounded(self) -> None:
-        """Beyond the bound clients are served at once all the same, and their tags asked another time."""
+        """Beyond the bound clients are served at once nevertheless, and their tags asked another time."""
         tags = [Tag(f"t{n}") for n in range(MAX_BACKGROUND + 1)]
         for tag in tags:
             self.upstream.manifests[tag.name] = self.one

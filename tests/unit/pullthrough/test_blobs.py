@@ -32,7 +32,7 @@ class BlobTestCase(CacheTestCase):
         return self.successResultOf(self.begin(digest, head))
 
     def finish(self) -> None:
-        """Let the download that was begun last go on to its end."""
+        """Let the download that was begun last continue to its end."""
         body = self.upstream.bodies[-1]
         body.send(body.data)
         body.end()

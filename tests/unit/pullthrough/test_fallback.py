@@ -93,7 +93,7 @@ class Fallbacks(SynchronousTestCase):
         st.booleans(),
         st.booleans(),
     )
-    def test_goes_on(
+    def test_continues(
         self, start: int, most: int, limit: int, late: bool, second_late: bool, ends: bool
     ) -> None:
         """Wherever it breaks, and however, the reader gets every byte, once."""
@@ -136,7 +136,7 @@ class Fallbacks(SynchronousTestCase):
                     results[0].raiseException()
 
     def test_lost_place(self) -> None:
-        """A reader that has lost its place goes on elsewhere, whether it hears of it at once or late."""
+        """A reader that has lost its place continues elsewhere, whether it hears of it at once or late."""
         lost = LostPlace(None, OSError("bad sector"))
 
         def at_once() -> bytes:

@@ -66,7 +66,7 @@ class Far(FarTestCase):
     """What is fetched beside the transfer."""
 
     def test_streamed(self) -> None:
-        """It comes before what lies before it, is not stored, and the transfer goes on."""
+        """It comes before what lies before it, is not stored, and the transfer continues."""
         reader = self.read()
         self.assertEqual([f"{TOC[0]}-{TOC[1]}"], self.parts())
         self.assertEqual(1, self.fetching())
@@ -194,7 +194,7 @@ class Far(FarTestCase):
             self.assertEqual(0, self.fetching())
 
     def test_other_part_than_expected(self) -> None:
-        """Who asks for something else in the end gets it from the transfer."""
+        """A client that asks for something else in the end gets it from the transfer."""
         reader = Reader(self.open().source(0, SIZE))
         reader.read()
         self.assertTrue(self.upstream.bodies[1].abandoned)
@@ -266,7 +266,7 @@ class Near(FarTestCase):
         self.assertEqual([], self.parts())
 
     def test_many(self) -> None:
-        """There are at most 16 at once; who comes too late for that waits for the transfer."""
+        """There are at most 16 at once; a client that comes too late for that waits for the transfer."""
         for _ in range(LIMITS.at_once):
             self.read()
         late = self.begin(*TOC)
@@ -346,7 +346,7 @@ class Near(FarTestCase):
         self.assertEqual(1, self.counted("blob_cache_hits", namespace="example.com"))
 
     def test_other_size(self) -> None:
-        """An upstream that does not give the blob's length with the part is not believed."""
+        """An upstream that does not give the blob's length with the part is not trusted."""
         for size in (SIZE + 1, None):
             self.setUp()
             self.open(0, None)

@@ -102,7 +102,7 @@ class UpstreamDoesNotSay(HintTestCase):
             self.assertEqual(1, len(self.upstream.bodies))
 
     def test_another_client(self) -> None:
-        """Who has no hint, or the right one, is served from the same download to the end."""
+        """A client that has no hint, or the right one, is served from the same download to the end."""
         self.begun(SIZE - 1)
         elsewhere = self.successResultOf(
             self.start(
@@ -164,7 +164,7 @@ class UpstreamDoesNotSay(HintTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_nothing_has_a_size(self) -> None:
-        """A size of 0 is believed of nothing only."""
+        """A size of 0 is accepted only for the digest of nothing."""
         self.stated(0)
         self.assertIsNone(self.hint())
         self.have(b"")

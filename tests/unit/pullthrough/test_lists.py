@@ -113,7 +113,7 @@ class Tags(ListsTestCase):
         self.assertEqual(["tags library/app None None"] * 3, self.upstream.asked)
 
     def test_not_the_rest_of_upstreams(self) -> None:
-        """Who has had pages from upstream does not get the rest from the store: tags would be missing."""
+        """After pages from upstream the rest does not come from the store: tags would be missing."""
         self.keep("a", "b", "c")
         self.upstream.error = GatewayTimeout("x")
         self.fails(self.lists.get(self.target, 2, "bb"), GatewayTimeout)

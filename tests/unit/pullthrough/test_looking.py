@@ -44,7 +44,7 @@ class Looking(BlobTestCase):
         return gate
 
     def looking(self) -> tuple[Deferred[OpenBlob], Deferred[None]]:
-        """Let a client look for the blob; return what it gets, and what to fire when it is to go on."""
+        """Let a client look for the blob; return what it gets, and what to fire when it is to continue."""
         gate = self.gate()
         return self.begin(), gate
 

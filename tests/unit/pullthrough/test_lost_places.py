@@ -1,4 +1,4 @@
-"""Readers who lose their place while the store fails, and where they go on."""
+"""Readers who lose their place while the store fails, and where they continue."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Fallbacks(BlobTestCase):
         self.clock.advance(1)
 
     def test_file_cannot_be_read(self) -> None:
-        """Who needs a file that cannot be read gets the rest from another download, once."""
+        """A client that needs a file that cannot be read gets the rest from another download, once."""
         fast, slow = self.open().source(0, len(DATA)), self.open().source(0, len(DATA))
         reader, late = Reader(fast), Reader(slow, 1000)
         late.read()
@@ -105,7 +105,7 @@ class Fallbacks(BlobTestCase):
         self.assertTrue(self.upstream.bodies[1].stopped)
 
     def test_no_place_for_newcomers(self) -> None:
-        """Who comes when a blob that cannot be stored is past its first bytes starts a new transfer."""
+        """A client that comes when a blob that cannot be stored is past its first bytes starts a transfer."""
         self.driver.broken = "disk full"
         reader = Reader(self.open().source(0, len(DATA)))
         reader.read()
@@ -127,8 +127,8 @@ class Fallbacks(BlobTestCase):
             self.assertTrue(one.got == DATA[start:])
         self.assertEqual({blob_key(self.digest)}, self.stored())
 
-    def test_range_of_what_goes_on_unstored(self) -> None:
-        """Who comes for bytes that are still to come joins, though the first ones are gone."""
+    def test_range_of_a_download_that_continues_unstored(self) -> None:
+        """A client that comes for bytes that are still to come joins, though the first ones are gone."""
         self.driver.broken = "disk full"
         reader = Reader(self.open().source(0, len(DATA)))
         reader.read()
@@ -172,7 +172,7 @@ class Private(TransferTestCase):
         self.assertEqual(1, self.counted("oci_registry_transfers_in_flight"))
 
     def test_other_bytes(self) -> None:
-        """It fails if the reader has had other bytes."""
+        """It fails if the reader has received other bytes."""
         reading = self.read(self.begin_private(Prefix(1000, Digest.of(bytes(1000)))))
         self.finish()
         self.failureResultOf(reading, TransferFailed)

@@ -1,4 +1,4 @@
-"""Manifests and tags: believed, asked again, forgotten, one question at a time."""
+"""Manifests and tags: served while fresh, revalidated, forgotten, one request at a time."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class OneAtATime(ManifestTestCase):
         self.assertEqual(["GET", "HEAD"], self.asked())
 
     def test_error(self) -> None:
-        """They share its error too; the next one asks anew."""
+        """They share its error too; the next one asks again."""
         self.upstream.holding = True
         waiting = [self.begin() for _ in range(3)]
         self.upstream.error = BadGateway("x")
@@ -208,7 +208,7 @@ class OneAtATime(ManifestTestCase):
         self.assertTrue(self.get().cached)
 
     def test_fetched_while_we_looked(self) -> None:
-        """Who looked in the store a moment too early does not ask upstream a second time."""
+        """A client that looked in the store a moment too early does not ask upstream a second time."""
         looked: Deferred[bytes | None] = Deferred()
         with patch.object(self.driver, "get", return_value=looked):
             late = self.begin(self.one.digest)
@@ -245,7 +245,7 @@ class OneAtATime(ManifestTestCase):
                 del self.driver._objects[manifest]
 
     def test_other_tags_do_not_wait(self) -> None:
-        """One tag's slow answer holds up no other."""
+        """One tag's slow answer delays no other."""
         self.get()
         self.upstream.holding = True
         waiting = self.begin(Tag("slow"))

@@ -144,7 +144,7 @@ class Waiting(MinAgeTestCase):
         self.assertEqual(two, self.served())
 
     def test_restart(self) -> None:
-        """A wait goes on where it was after a restart."""
+        """A wait continues where it was after a restart."""
         two = self.move()
         self.served()
         self.clock.advance(AGE - 1)

@@ -156,7 +156,7 @@ class Images(PrefetchTestCase):
         self.assertEqual(1, len(self.upstream.bodies))
 
     def test_upstreams_apart(self) -> None:
-        """An upstream that sends nothing holds up no other."""
+        """An upstream that sends nothing delays no other."""
         self.upstream.holding = True
         image = self.image("1", b"one", b"two", b"three")
         self.prefetcher.pulled(self.target, image)

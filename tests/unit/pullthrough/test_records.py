@@ -169,7 +169,7 @@ class Failing(RecordsTestCase):
         self.assertEqual("a", self.begun[-1])
 
     def test_slow(self) -> None:
-        """A write that takes long counts as a failure while it goes on, and is waited for."""
+        """A write that takes long counts as a failure while it continues, and is waited for."""
         self.limit(slow=30.0)
         self.write("a", "1")
         self.write("a", "2")
@@ -218,7 +218,7 @@ class Lost(RecordsTestCase):
         self.assertEqual((False, False), self.states())
 
     def test_fails_again(self) -> None:
-        """Each failure begins that time anew."""
+        """Each failure begins that time again."""
         self.lose()
         self.clock.advance(10)
         self.lose()

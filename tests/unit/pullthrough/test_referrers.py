@@ -119,7 +119,7 @@ class Kept(ReferrersTestCase):
         self.fails(self.referrers.get(self.target, DIGEST, None), BadGateway)
 
     def test_definite_answers(self) -> None:
-        """Who is denied access does not get it from the store, nor a list for one that has outgrown us."""
+        """A denial, or a list that is longer than we read, is passed on: the stored list is not served."""
         self.kept()
         for error in (Denied("x"), IncompleteList("x")):
             self.upstream.error = error
@@ -159,7 +159,7 @@ class Kept(ReferrersTestCase):
         self.assertEqual(set(), self.stored())
 
     def test_nobody_waits(self) -> None:
-        """A slow store holds up no answer; when the daemon stops, what is being written is waited for."""
+        """A slow store delays no answer; when the daemon stops, what is being written is waited for."""
         self.upstream.found = FOUND
         gate: Deferred[None] = Deferred()
         with patch.object(self.driver, "put", return_value=gate):

@@ -84,7 +84,7 @@ class Sizes(SynchronousTestCase):
         self.assertEqual((1, None), (known.get("h", "a/b", A), known.get("h", "a/b", B)))
 
     def test_contradicted(self) -> None:
-        """A hint that is contradicted is forgotten, in that repository; the same manifest tells it anew."""
+        """A hint that is contradicted is forgotten, in that repository; the same manifest tells it again."""
         known = KnownSizes()
         manifest = describing((A, 5))
         for repository in ("a/b", "a/c"):

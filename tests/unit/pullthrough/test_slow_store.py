@@ -59,7 +59,7 @@ class SlowStore(TransferTestCase):
         self.assertNotIn(self.digest, self.transfers)
 
     def test_commit_fails_late(self) -> None:
-        """If it fails in the end nobody notices but the operator, and the next client starts anew."""
+        """If it fails in the end nobody notices but the operator, and the next client starts again."""
         committing = self.waits("commit")
         early = self.read(self.joined())
         self.finish()

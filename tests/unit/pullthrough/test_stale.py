@@ -40,7 +40,7 @@ class StaleTestCase(ManifestTestCase):
         return served.age
 
     def confirmed(self) -> None:
-        """Upstream works again, and what it says is believed."""
+        """Upstream works again, and its answers are used."""
         self.upstream.error = None
         served = self.get()
         self.assertEqual((None, None), (served.age, served.stale_reason))
@@ -58,7 +58,7 @@ class Unreachable(StaleTestCase):
         self.confirmed()
 
     def test_asked_once(self) -> None:
-        """Who can be served stale does not make upstream patient, neither after HEAD nor instead."""
+        """That a stale tag could be served does not delay the requests to upstream, after HEAD or instead."""
         self.upstream.add(raw("two"), "latest")
         self.upstream.get_error = BadGateway("x")
         self.stale()
@@ -131,13 +131,13 @@ class Unreachable(StaleTestCase):
         self.assertEqual(["GET"], self.asked())
 
     def test_clock_set_back(self) -> None:
-        """A tag confirmed in the future is not believed, but may be served stale; its age is nothing."""
+        """A tag confirmed in the future is not fresh, but may be served stale; its age is nothing."""
         self.clock.rightNow -= 100 * HOUR
         self.upstream.error = BadGateway("down")
         self.assertEqual(0.0, self.stale())
         self.assertEqual(["HEAD", "GET once"], self.asked())
 
-    def test_believed_for_longer(self) -> None:
+    def test_fresh_for_longer(self) -> None:
         """An upstream that stretches the time of its tags stretches that of stale ones."""
         self.upstream.error = BadGateway("down")
         self.upstream.change(manifest_invalidation_time=2 * HOUR)
@@ -260,14 +260,14 @@ class Refused(StaleTestCase):
         self.refused(BadGateway)
 
     def test_gone_between_head_and_get(self) -> None:
-        """A GET that does not find what HEAD has found is believed."""
+        """A GET that does not find what HEAD has found is trusted."""
         self.upstream.add(raw("two"), "latest")
         self.upstream.get_error = ManifestUnknown("gone")
         self.refused(ManifestUnknown)
         self.assertNotIn(tag_key("example.com", "library/app", "latest"), self.stored())
 
     def test_denied(self) -> None:
-        """Who is denied a tag does not get the old one; it is not forgotten."""
+        """A client that is denied a tag does not get the stale one; it is not forgotten."""
         for believed in (True, False):
             self.upstream.change(believe_not_found=believed)
             self.upstream.error = Denied("no")
@@ -275,7 +275,7 @@ class Refused(StaleTestCase):
             self.upstream.error = BadGateway("down")
             self.stale()
 
-    def test_denied_is_not_believed_again(self) -> None:
+    def test_denied_is_not_fresh_again(self) -> None:
         """A tag that was denied is asked for even if its time turns out to be longer."""
         self.upstream.error = Denied("no")
         self.refused(Denied)
@@ -287,8 +287,8 @@ class Refused(StaleTestCase):
         self.assertEqual([], self.asked())
 
 
-class NotFoundIsNotBelieved(StaleTestCase):
-    """An upstream whose 404s are not believed: it may have lost what it had."""
+class NotFoundIsNotTrusted(StaleTestCase):
+    """An upstream whose 404s are not trusted: it may have lost what it had."""
 
     def setUp(self) -> None:
         super().setUp()

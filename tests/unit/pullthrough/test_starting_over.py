@@ -111,7 +111,7 @@ class StartingOver(CacheTestCase):
         self.check(*readers)
 
     def test_who_has_had_a_wrong_byte(self) -> None:
-        """Who has had the wrong byte is closed short, the others are served, and the blob is stored."""
+        """A client that has received the wrong byte is cut short; the others are served, the blob stored."""
         self.upstream.wrong = {"a": wrong_at(60_000)}
         unlucky, lucky = self.follow(), self.follow()
         self.upstream.bodies[0].send(self.upstream.bodies[0].data)
@@ -222,7 +222,7 @@ class StartingOver(CacheTestCase):
         self.check(reader)
 
     def test_newcomers_between_two_downloads(self) -> None:
-        """Who comes while the next host is asked waits for its answer, and is told its length."""
+        """A client that comes while the next host is asked waits for its answer, and is told its length."""
         self.upstream.wrong = {"a": b"<html>log in</html>"}
         self.follow()
         self.upstream.holding = True
@@ -239,7 +239,7 @@ class StartingOver(CacheTestCase):
         self.assertEqual(2, len(self.upstream.asked))
 
     def test_newcomers_when_there_is_no_other(self) -> None:
-        """Who comes while the next host is asked, in vain, is told so."""
+        """A client that comes while the next host is asked, in vain, is told so."""
         self.upstream.wrong = {"a": wrong_at(5)}
         self.follow()
         self.upstream.holding = True
@@ -343,7 +343,7 @@ class StartingOver(CacheTestCase):
         self.assertEqual(1, len(self.upstream.bodies))
 
     def test_empty_that_is_not_empty(self) -> None:
-        """Who asks for a blob that a host says is empty is told the length that the next one says."""
+        """A client of a blob that one host says is empty gets the length that the next host says."""
         self.upstream.wrong = {"a": b"", "b": b""}
         opening = self.start(self.blobs.open(self.target, self.digest, 0))
         self.finish()

@@ -80,7 +80,7 @@ class Decisions(SynchronousTestCase):
         self.assertEqual(A, story.see(A, 1))
 
     def test_withdrawn(self) -> None:
-        """One that upstream has replaced before it was served is not; its wait begins anew later."""
+        """One that upstream has replaced before it was served is not; its wait begins again later."""
         story = Story()
         served = [story.see(A), story.see(B, 1), story.see(A, DAY), story.see(B, AGE)]
         self.assertEqual([A] * 4, served)

@@ -76,7 +76,7 @@ class Good(TransferTestCase):
         self.assertEqual(len(DATA), counted)
 
     def test_one_per_digest(self) -> None:
-        """Whoever comes while upstream is being asked, or sends, joins the one download."""
+        """A client that comes while upstream is being asked, or sends, joins the one download."""
         self.upstream.holding = True
         early = [self.join() for _ in range(5)]
         self.upstream.release()
@@ -100,7 +100,7 @@ class Good(TransferTestCase):
         self.assertEqual({blob_key(other)}, self.stored())
 
     def test_everybody_leaves(self) -> None:
-        """Clients that leave stop nothing: the blob is stored all the same."""
+        """Clients that leave stop nothing: the blob is stored nevertheless."""
         reading = self.read(self.joined())
         self.upstream.bodies[0].send(DATA[:100_000])
         reading.cancel()
@@ -353,7 +353,7 @@ class Limits(TransferTestCase):
         self.nothing_left()
 
     def test_stop_before_the_headers(self) -> None:
-        """Who waits for upstream when the daemon stops is told."""
+        """A client that waits for upstream when the daemon stops is told."""
         self.upstream.holding = True
         waiting = self.join()
         self.now(self.transfers.stop())

@@ -253,7 +253,7 @@ class Trouble(WarmTestCase):
         self.assertEqual(1, self.upstream.asked.count(f"GET library/app {Digest.of(b'one')}"))
 
     def test_cancel(self) -> None:
-        """A download that has begun goes on after cancelling; nothing else is requested."""
+        """A download that has begun continues after cancelling; nothing else is requested."""
         self.image("1", b"one", b"two", b"three")
         self.upstream.manual = True
         warming = self.begin(":1", jobs=1)

@@ -105,7 +105,7 @@ class WarmTestCase(CacheTestCase):
         return self.warmer.begin(names, wanted, jobs)
 
     def go(self, warming: Warming | None = None, seconds: float = 0.0) -> None:
-        """Let all go on that does not wait for upstream."""
+        """Let all continue that does not wait for upstream."""
         for _ in range(200):
             self.clock.advance(0)
         if seconds:

@@ -270,7 +270,7 @@ class Going(ScrubTestCase):
         self.assertAlmostEqual(1 + 3 + 1 + 1, self.clock.seconds() - begun, delta=0.6)
 
     def test_interrupted(self) -> None:
-        """A pass that is cancelled saves where it was, and another goes on from there."""
+        """A pass that is cancelled saves where it was, and another continues from there."""
         digests = sorted((self.blob(b"%d" % number) for number in range(10)), key=blob_key)
         whole = self.make()
         running = self.begin(whole, rate=LEAST)
@@ -289,7 +289,7 @@ class Going(ScrubTestCase):
         self.assertEqual((10, 10 - done), (progress.counts.objects, len(self.noted.objects)))
 
     def test_positions(self) -> None:
-        """A pass goes on in the middle of the blobs, between them and the records, and behind all."""
+        """A pass continues in the middle of the blobs, between them and the records, and behind all."""
         self.blob(b"a")
         manifest = self.manifest()
         for after, expected in (

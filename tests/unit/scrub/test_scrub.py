@@ -170,7 +170,7 @@ class Scrubs(ScrubTestCase):
             self.successResultOf(scrub.close())
 
     def test_stopped(self) -> None:
-        """A pass that is stopped saves its progress, and the next one goes on."""
+        """A pass that is stopped saves its progress, and the next one continues."""
         scrub = self.make_scrub(interval=0.0)
         scrub.start()
         since = scrub.status.since
@@ -186,7 +186,7 @@ class Scrubs(ScrubTestCase):
         self.assertFalse(scrub.start())
 
     def test_failing_store(self) -> None:
-        """If the store fails, the pass goes on ten minutes later."""
+        """If the store fails, the pass continues ten minutes later."""
         scrub = self.make_scrub(interval=0.0)
         scrub.start()
         self.driver.broken = "the disk is gone"

@@ -100,7 +100,7 @@ class Unreadable(ScrubTestCase):
         self.assertEqual(0, self.scrub().counts.found)
 
     def test_many(self) -> None:
-        """If others can be read, several in a row are reported and left, and the pass goes on."""
+        """If others can be read, several in a row are reported and left, and the pass continues."""
         for first, last in ((2, 6), (0, 4), (4, 8), (1, 4)):
             self.restart()
             digests = self.blobs_in_order(8)

@@ -89,7 +89,7 @@ class BuildKit(GeneratorTestCase):
         self.assertIn("is not UTF-8", self.refuse(b"\xff"))
 
     def test_no_fallback(self) -> None:
-        """BuildKit always falls back, which is told."""
+        """BuildKit always falls back, which is reported."""
         made = self.configure(fallback=False)
         self.assertIn("always falls back", made.notes[0])
         self.assertEqual(made.files, self.configure().files)

@@ -64,7 +64,7 @@ class Checks(SynchronousTestCase):
         )
 
     def test_somebody_else(self) -> None:
-        """A registry that is not us, or cannot be known as us, is told as such."""
+        """A registry that is not us, or cannot be known as us, is reported as such."""
         for answer in (Answer(404, {}, b""), Answer(200, {}, b"OK")):
             self.answers["/healthz"] = answer
             (found,) = self.check()

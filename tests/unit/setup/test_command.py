@@ -93,7 +93,7 @@ class Schemes(CommandTestCase):
     """http and https."""
 
     def test_assumed(self) -> None:
-        """A host alone means https, which is told with what to write for http."""
+        """A host alone means https, which is reported with what to write for http."""
         out, notes = self.run_command("k3s", "--mirror", "mirror.example:8080")
         self.assertIn("https://mirror.example:8080", out)
         self.assertIn(
@@ -200,7 +200,7 @@ class Registries(CommandTestCase):
         )
 
     def test_warnings(self) -> None:
-        """What is only odd about the upstream file is told, and does no harm."""
+        """What is only odd about the upstream file is reported, and does no harm."""
         path = self.upstream_file("[]\n")
         out, notes = self.run_command("podman", *MIRROR, "--upstream-config-file", path)
         self.assertEqual(out, "")
@@ -208,7 +208,7 @@ class Registries(CommandTestCase):
 
 
 class Refusing(CommandTestCase):
-    """What is wrong is told at once, and nothing is done."""
+    """What is wrong is reported at once, and nothing is done."""
 
     def test_all(self) -> None:
         """Everything that is wrong has a line."""
@@ -243,14 +243,14 @@ class Refusing(CommandTestCase):
             self.assertIn("--mirror: ", problem)
 
     def test_client_cannot(self) -> None:
-        """A mirror that the client does not understand is told, with the file it is for."""
+        """A mirror that the client does not understand is reported, with the file it is for."""
         (problem,) = self.problems("podman", "--mirror", "http://[::1]:8080")
         self.assertIn(
             "/etc/containers/registries.conf.d/050-oci-registry.conf: cannot contain", problem
         )
 
     def test_no_value(self) -> None:
-        """An option without its value is told."""
+        """An option without its value is reported."""
         (problem,) = self.problems("docker", "--mirror")
         self.assertEqual(problem, "argument --mirror: expected one argument")
 
@@ -293,7 +293,7 @@ class Writing(CommandTestCase):
         self.assertEqual(len(list(path.parent.iterdir())), 2)
 
     def test_snippets(self) -> None:
-        """What no file can be made of is printed all the same."""
+        """What no file can be made of is printed nevertheless."""
         out, notes = self.write("kaniko")
         self.assertTrue(out.startswith("# arguments of the kaniko executor\n--registry-mirror="))
         self.assertIn(
@@ -303,7 +303,7 @@ class Writing(CommandTestCase):
         self.assertFalse(self.root.exists())
 
     def test_broken(self) -> None:
-        """What is broken is told with its place, and left as it is."""
+        """What is broken is reported with its place, and left as it is."""
         path = self.root / "etc/docker/daemon.json"
         path.parent.mkdir(parents=True)
         path.write_text(f'{{"proxies": {SECRET}')
@@ -314,7 +314,7 @@ class Writing(CommandTestCase):
         self.assertEqual(list(path.parent.iterdir()), [path])
 
     def test_one_of_two(self) -> None:
-        """A file that cannot be written is told, and the others are written."""
+        """A file that cannot be written is reported, and the others are written."""
         folder = self.root / "etc/containerd/certs.d"
         folder.mkdir(parents=True)
         (folder / "docker.io").write_text("in the way")

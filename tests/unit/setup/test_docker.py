@@ -38,7 +38,7 @@ class Docker(GeneratorTestCase):
         return document
 
     def test_no_fallback(self) -> None:
-        """Docker always falls back, which is told."""
+        """Docker always falls back, which is reported."""
         made = self.configure(fallback=False)
         self.assertEqual(made.files, self.configure().files)
         self.assertIn(
@@ -60,7 +60,7 @@ class Docker(GeneratorTestCase):
         self.assertEqual(self.document(url=HTTPS), {"registry-mirrors": [HTTPS]})
 
     def test_others(self) -> None:
-        """Other registries cannot be mirrored: how to pull from them is told."""
+        """Other registries cannot be mirrored: how to pull from them is reported."""
         made = self.configure("quay.io", "docker.io", "r.example:5000")
         self.assertEqual(
             made.notes,

@@ -33,7 +33,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def configure(generator: Generator, *names: str) -> Configuration:
-    """What a client without any configuration is told."""
+    """Generate the configuration of a client that has none yet."""
     registries, _ = choose_registries(names, ())
     return generator(Wanted(Mirror(HTTP), registries, lambda _: None))
 

@@ -159,7 +159,7 @@ class HostsToml(GeneratorTestCase):
         )
 
     def test_others_made(self) -> None:
-        """A file that nothing can be added to does not hold up the others."""
+        """A file that nothing can be added to does not delay the others."""
         made = self.configure(NAME, "quay.io", existing="a = s3cret")
         self.assertEqual(
             {f"{FOLDER}/quay.io/hosts.toml", f"{FOLDER}/_default/hosts.toml"}, set(made.files)

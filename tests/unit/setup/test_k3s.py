@@ -105,13 +105,13 @@ class K3s(GeneratorTestCase):
         self.assertEqual(made.notes, ("restart k3s (or k3s-agent) after a change",))
 
     def test_no_fallback(self) -> None:
-        """What keeps k3s from falling back is an option of the node, which is told."""
+        """What keeps k3s from falling back is an option of the node, which is reported."""
         made = self.configure(fallback=False)
         self.assertEqual(made.files, self.configure().files)
         self.assertIn("--disable-default-registry-endpoint", made.notes[0])
 
     def test_comments(self) -> None:
-        """Comments are lost when something is changed, which is told."""
+        """Comments are lost when something is changed, which is reported."""
         made = self.configure(existing="# mine\nconfigs: {}\n")
         self.assertNotIn("mine", made.files[PATH])
         self.assertIn(f"comments in {PATH} are lost; the previous file still has them", made.notes)

@@ -131,7 +131,7 @@ class Verifying(SynchronousTestCase):
             self.assertEqual(verifier.actual(), Digest.of(bytes(wrong)))
 
     def test_short_then_whole(self) -> None:
-        """Asking midway says no and does no harm."""
+        """Asking midway says no and has no effect."""
         verifier = Verifier(Digest.of(b"ab"))
         verifier.update(b"a")
         self.assertFalse(verifier.verified())

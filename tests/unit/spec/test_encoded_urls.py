@@ -24,7 +24,7 @@ class Encoding(SynchronousTestCase):
         _TEXT,
     )
     def test_plain(self, start: str, rest: str) -> None:
-        """A URL that needs no encoding is what it would be if it was encoded all the same."""
+        """A URL that needs no encoding is the same as if it was encoded."""
         try:
             slow = EncodedURL.from_text(start + rest).to_uri().to_text()
         except ValueError:

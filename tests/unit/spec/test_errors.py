@@ -84,7 +84,7 @@ class Json(SynchronousTestCase):
             self.assertEqual(only_entry(errors.Denied("no", detail=detail))["detail"], detail)
 
     def test_detail_that_is_no_json(self) -> None:
-        """A detail that JSON cannot express is left out, and the error is told all the same."""
+        """A detail that JSON cannot express is left out, and the error is told nevertheless."""
         endless: list[object] = []
         endless.append(endless)
         for detail in (object(), b"bytes", float("nan"), endless, {1: {(): 2}}):

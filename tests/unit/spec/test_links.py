@@ -123,7 +123,7 @@ class Bad(SynchronousTestCase):
         self.assertIsNone(parse_next_link([]))
 
     def test_uncertain(self) -> None:
-        """Where something is a link but cannot be read, the list may go on, and that is an error."""
+        """Where something is a link but cannot be read, the list may continue, and that is an error."""
         for header in (
             "<",
             "<>",

@@ -152,7 +152,7 @@ class Refused(SynchronousTestCase):
                 self.assertRaises(ManifestInvalid, read, raw, header)
 
     def test_size(self) -> None:
-        """Four MiB are accepted, a byte more is not, whoever vouches for it."""
+        """Four MiB are accepted, a byte more is not, even if its digest is right."""
         raw = b'{"schemaVersion":2}'
         longest = raw + b" " * (MAX_MANIFEST_SIZE - len(raw))
         self.assertEqual(read(longest).raw, longest)
@@ -198,7 +198,7 @@ class SchemaOne(SynchronousTestCase):
             self.assertEqual(read(SIGNED, header).digest, Digest.of(SCHEMA_1))
 
     def test_digest_of_the_bytes(self) -> None:
-        """Who goes by the bytes as they are gets them."""
+        """A caller that wants the bytes unchanged gets them."""
         digest = Digest.of(SIGNED)
         self.assertEqual(verified(SIGNED, DOCKER_SCHEMA1_SIGNED).digest, digest)
         manifest = read(SIGNED, DOCKER_SCHEMA1_SIGNED, Digest.of(SCHEMA_1), digest)
@@ -270,7 +270,7 @@ class Facts(SynchronousTestCase):
         self.assertLess(manifest.memory, len(manifest.raw) + 1_000_000)
 
     def test_names(self) -> None:
-        """Every digest is named, whatever it stands in, and in what is not read as well."""
+        """Every digest is returned, whichever field has it, also of fields that are otherwise ignored."""
         a, f = (Digest("sha256", letter * 64) for letter in "af")
         for more in ({"subject": entry("f")}, {"x": [[str(f)]]}, {"layers": [{"digest": str(f)}]}):
             self.assertIn(f, read({**IMAGE, **more}).names())

@@ -79,7 +79,7 @@ class Next(SynchronousTestCase):
 
 
 class Clean(SynchronousTestCase):
-    """What may stand in a query."""
+    """Which values a query may have."""
 
     @given(st.text(CHARACTERS, max_size=80))
     def test_any_text(self, text: str) -> None:

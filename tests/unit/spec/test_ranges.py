@@ -201,7 +201,7 @@ class Answered(SynchronousTestCase):
             self.assertIsNone(parse_content_range(header), header)
 
     def test_nothing_there(self) -> None:
-        """Who has no byte of the range tells the size, in one form alone."""
+        """A 416 tells the size in one form only."""
         for header, expected in {
             "bytes */10": 10,
             " Bytes  */0 ": 0,

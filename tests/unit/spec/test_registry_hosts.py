@@ -173,7 +173,7 @@ class LenientHosts(SynchronousTestCase):
             self.assertRaises(NameInvalid, parse_host, text)
 
     def test_refused(self) -> None:
-        """What might be read as an address, or is malformed, is refused all the same."""
+        """What might be read as an address, or is malformed, is refused nevertheless."""
         for text in (
             *("127.1.", "2130706433.", "0x7f000001.", "1.2.3.4.5.", "a..", ".", "..", "", ":5000"),
             *("_a", "a_", "_", "a._b", "-a", "a_:5000", "[::1].", "a.example.:0", "a/b", "a b"),

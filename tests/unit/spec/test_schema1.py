@@ -31,7 +31,7 @@ class Payload(SynchronousTestCase):
     """Signed manifests."""
 
     def test_there_and_back(self) -> None:
-        """The bytes that were signed come out again, whoever has signed them how often."""
+        """The signed bytes are restored, for any signer and any number of signatures."""
         for signatures in (1, 2, schema1.MAX_SIGNATURES):
             self.assertEqual(payload(signed(PAYLOAD, signatures)), PAYLOAD)
 

@@ -89,7 +89,7 @@ class Keeping(SynchronousTestCase):
         return path
 
     def test_touched(self) -> None:
-        """That its times change is no reason to open it anew."""
+        """That its times change is no reason to open it again."""
         self.keep("a")
         os.utime(self.path("a"), (5, 5))
         self.assertTrue(self.found("a"))

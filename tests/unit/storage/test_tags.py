@@ -220,7 +220,7 @@ class Tags(StoreTestCase):
         self.assertFalse(is_stored(RECORD))
 
     def test_read_once(self) -> None:
-        """Who asks while a record is read waits for that; what upstream says meanwhile is later."""
+        """A caller that asks while a record is read waits for it; what upstream says meanwhile is newer."""
         for said in (None, OTHER):
             store, gate = TagStore(self.driver), Deferred[bytes]()
             with patch.object(self.driver, "get", return_value=gate) as read:

@@ -1,4 +1,4 @@
-"""A download whose file hangs goes on without it."""
+"""A download whose file hangs continues without it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Recording(SynchronousTestCase):
         self.assertEqual([], self.flushLoggedErrors())
 
     def test_no_thread(self) -> None:
-        """A call that waits for a thread has not begun to append: it goes on to wait."""
+        """A call that waits for a thread has not begun to append: it continues to wait."""
         batch = self.record([b"one"])
         self.clock.advance(3 * SECONDS)
         self.assertNoResult(batch)
@@ -96,7 +96,7 @@ class Recording(SynchronousTestCase):
 class Download(SynchronousTestCase):
     """A growing blob on a file that hangs."""
 
-    def test_goes_on(self) -> None:
+    def test_continues(self) -> None:
         """A reader gets all bytes, the failure is reported once, and the file stays open meanwhile."""
         data = bytes(range(200))
         clock, thread = Clock(), ManualThread()

@@ -136,7 +136,7 @@ class Reading(BodyTestCase):
         self.check_over(aborted=False)
 
     def test_arrived_before(self) -> None:
-        """A body that has arrived as a whole before it is asked for is read all the same."""
+        """A body that has arrived as a whole before it is asked for is read nevertheless."""
         response = self.respond("Content-Length: 3", body=b"abc")
         self.assertEqual(self.successResultOf(self.pump(response, 3)), 3)
         self.assertEqual(self.consumer.data, b"abc")
@@ -349,7 +349,7 @@ class Collecting(BodyTestCase):
         self.check(aborted=True)
 
     def test_given_up(self) -> None:
-        """Who gives up waiting closes the connection."""
+        """A reader that gives up waiting closes the connection."""
         done = self.collect(self.respond("Content-Length: 10", body=b"0123"))
         done.cancel()
         self.failureResultOf(done)

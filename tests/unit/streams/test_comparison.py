@@ -49,7 +49,7 @@ class Comparing(SynchronousTestCase):
         self.assertEqual(self.compare(old, end, pieces), expected)
 
     def test_longer(self) -> None:
-        """Bytes that nobody has had are not compared, nor read."""
+        """Bytes that nobody has received are not compared, nor read."""
         self.assertIsNone(self.compare(b"0123", 4, [b"012", b"3456", b"789"]))
         self.assertEqual(self.file.reads, 2)
 
@@ -65,7 +65,7 @@ class Comparing(SynchronousTestCase):
         self.assertEqual(self.successResultOf(coming), 2)
 
     def test_closed_while_reading(self) -> None:
-        """Who gives it up while the file is read hears of no difference."""
+        """A reader that cancels it while the file is read hears of no difference."""
         thread = ManualThread()
         over: list[None] = []
         comparison = Comparison(FakeFile(thread), 4, lambda: over.append(None))

@@ -49,7 +49,7 @@ class SingleFlightTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(first), 1)
 
     def test_leaving(self) -> None:
-        """Who cancels leaves alone: the work goes on, even for nobody, and can still be joined."""
+        """A caller that cancels leaves alone: the work continues, even for nobody, and can be joined."""
         first, second = self.flights.run("a", self.start), self.flights.run("a", self.start)
         first.cancel()
         self.failureResultOf(first, CancelledError)
@@ -73,8 +73,8 @@ class SingleFlightTests(SynchronousTestCase):
         self.failureResultOf(self.flights.run("a", error), ValueError)
         self.assertEqual(len(self.flights), 0)
 
-    def test_asked_again_by_who_is_told(self) -> None:
-        """Who asks again on hearing the outcome starts new work."""
+    def test_asked_again_on_the_outcome(self) -> None:
+        """A caller that asks again on hearing the outcome starts new work."""
         again: list[Deferred[int]] = []
         first, second = (self.flights.run("a", self.start) for _ in range(2))
         first.addCallback(lambda _: again.append(self.flights.run("a", self.start)))
@@ -92,8 +92,8 @@ class SingleFlightTests(SynchronousTestCase):
         self.work[0].errback(ValueError("no"))
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_who_leaves_when_another_is_told(self) -> None:
-        """Who leaves because another has heard the outcome keeps nobody from hearing it."""
+    def test_leaving_on_the_outcome_of_another(self) -> None:
+        """A caller that leaves because another has heard the outcome keeps nobody from hearing it."""
         for end in (lambda work: work.callback(1), lambda work: work.errback(ValueError("no"))):
             first, second, third = (self.flights.run("a", self.start) for _ in range(3))
             first.addBoth(lambda _: second.cancel())  # noqa: B023

@@ -57,7 +57,7 @@ class Joining(GrowingTestCase):
     """Readers that come early, late and in the middle."""
 
     def test_early_and_late(self) -> None:
-        """Whoever joins, and whenever, gets the whole blob from the first byte."""
+        """A reader that joins at any time gets the whole blob from the first byte."""
         blob = self.blob()
         readers = [Reader(blob.follow())]
         for start in range(0, len(DATA), MIB):

@@ -1,4 +1,4 @@
-"""A blob whose bytes were wrong, and another download that goes on in its place."""
+"""A blob whose bytes were wrong, and another download that continues in its place."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Again(SynchronousTestCase):
         self.assertFalse(reader.ended)
 
     def test_only_the_tail_was_wrong(self) -> None:
-        """Readers that have had all but the tail get a whole, right blob."""
+        """Readers that have received all but the tail get a whole, right blob."""
         for position in (len(DATA) - LIMITS.tail, len(DATA) - 1):
             first, second = self.blob(), self.blob()
             readers = [Reader(first.follow()), Reader(first.follow(MIB))]
@@ -82,7 +82,7 @@ class Again(SynchronousTestCase):
             self.check(readers[1], MIB)
 
     def test_who_has_had_a_wrong_byte(self) -> None:
-        """Readers beyond the first wrong byte fail as soon as it is found; those before it go on."""
+        """Readers beyond the first wrong byte fail as soon as it is found; those before it continue."""
         first, second = self.blob(), self.blob()
         limit = 100_000
         readers = [Reader(first.follow(), limit) for _ in range(3)]
@@ -106,7 +106,7 @@ class Again(SynchronousTestCase):
         return first
 
     def test_exactly_at_the_wrong_byte(self) -> None:
-        """Who has had the bytes up to the first wrong one goes on, who has had it does not."""
+        """A reader of the bytes up to the first wrong one continues; one that has received that fails."""
         first, second = self.blob(), self.blob()
         before, after = Reader(first.follow(), 1000), Reader(first.follow(), 1001)
         self.send(first, wrong_at(1000))
@@ -229,7 +229,7 @@ class Again(SynchronousTestCase):
         self.check(none)
 
     def test_stored_in_part(self) -> None:
-        """What was stored before the disk was full is enough for who has had no more than that."""
+        """What was stored before the disk was full is enough for who has received no more than that."""
         first, second = self.blob(), self.blob()
         self.files[0].full_at = MIB
         more, less = Reader(first.follow(), MIB // 2), Reader(first.follow(), MIB // 2)
@@ -242,7 +242,7 @@ class Again(SynchronousTestCase):
         self.check(less)
 
     def test_first_file_cannot_be_read(self) -> None:
-        """Where the first file cannot be read, who has had what is in it fails."""
+        """Where the first file cannot be read, a reader that has received part of it fails."""
         first, second = self.blob(), self.blob()
         more, less = Reader(first.follow(), 1000), Reader(first.follow(), 1000)
         self.send(first, wrong_at(len(DATA) - 1))
@@ -279,7 +279,7 @@ class Again(SynchronousTestCase):
         self.assertTrue(producer.stopped)
 
     def test_other_length(self) -> None:
-        """Who was told another length fails, and who comes later is served."""
+        """A reader that was told another length fails, and later readers are served."""
         for size in (len(DATA) - 1, len(DATA) + 1):
             first, second = self.blob(size), self.blob()
             told = Reader(first.follow())
@@ -291,7 +291,7 @@ class Again(SynchronousTestCase):
             self.check(late)
 
     def test_length_that_nobody_announced(self) -> None:
-        """Who was told no length goes on with one, and fails if it has had more than there is."""
+        """A reader that was told no length continues, and fails if it has received more than there is."""
         first, second = self.blob(None), self.blob()
         some, too_much = Reader(first.follow(), 1000), Reader(first.follow())
         self.send(first, DATA + bytes(MIB))
@@ -314,7 +314,7 @@ class Again(SynchronousTestCase):
         self.check(reader)
 
     def test_following_what_was_taken_over(self) -> None:
-        """Who still holds the first, and follows it, follows the second."""
+        """A reader that still holds the first, and follows it, follows the second."""
         first, second = self.blob(), self.blob()
         self.send(first, wrong_at(0))
         self.over(first, second)
@@ -346,7 +346,7 @@ class Interleavings(SynchronousTestCase):
         full_at: int | None,
         events: tuple[list[tuple[str, int]], ...],
     ) -> None:
-        """Who has had right bytes gets all of them; who has had a wrong one, or one after it, no end."""
+        """A reader of right bytes only gets the whole; one that got a wrong byte, or a later one, fails."""
         world = World(size)
         excused: set[Reader] = set()
         before: GrowingBlob | None = None

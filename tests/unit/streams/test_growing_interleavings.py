@@ -103,7 +103,7 @@ class Interleavings(SynchronousTestCase):
         events=EVENTS,
         later=EVENTS,
     )
-    def test_whoever_may_follow_finds_every_byte(
+    def test_every_follower_finds_every_byte(
         self,
         size: int,
         at: int,

@@ -133,7 +133,7 @@ class Lost(PlacesTestCase):
         self.assertTrue(self.producer.stopped)
 
     def test_dropped(self) -> None:
-        """Who holds up others while nothing is stored takes along what it has had."""
+        """A reader that delays others while nothing is stored takes along what it has received."""
         blob = self.make(stored=False)
         fast, slow = Reader(blob.follow()), Reader(blob.follow(), STEP)
         self.send(blob, STEP)
@@ -145,7 +145,7 @@ class Lost(PlacesTestCase):
         self.assertIsNone(self.lost(slow, seen).cause)
 
     def test_dropped_at_the_edge_of_a_full_disk(self) -> None:
-        """Who is far behind in the file, while the disk is full, is dropped too if it holds up others."""
+        """A reader far behind in the file, while the disk is full, is dropped too if it delays others."""
         self.file.full_at = 5 * MIB
         blob = self.make()
         fast, slow = Reader(blob.follow()), Reader(blob.follow(), STEP)
@@ -182,7 +182,7 @@ class Lost(PlacesTestCase):
         self.assertTrue(blob.can_follow(blob.bytes.digested))
 
     def test_who_is_let_in_is_kept_a_place(self) -> None:
-        """Who was let in before there was a hole finds all bytes: from the file, then from memory."""
+        """A reader admitted before there was a hole finds all bytes: from the file, then from memory."""
         self.file.full_at = 5 * MIB
         blob = self.make()
         ahead = Reader(blob.follow())
@@ -209,7 +209,7 @@ class Found(PlacesTestCase):
     """A download for a reader who has lost its place in another one."""
 
     def found(self, had: bytes, start: int) -> tuple[GrowingBlob, Reader]:
-        """Send everything to a reader that goes on at *start*, having had the beginning of *had*."""
+        """Send everything to a reader that continues at *start*, having had the beginning of *had*."""
         blob = self.make(stored=False, had=Prefix(3 * MIB, Digest.of(had[: 3 * MIB])))
         reader = Reader(blob.follow(start), STEP)
         for _ in range(300):
@@ -217,14 +217,14 @@ class Found(PlacesTestCase):
             reader.read(2)
         return blob, reader
 
-    def test_goes_on(self) -> None:
+    def test_continues(self) -> None:
         """It gets the rest when the beginning is the same, and what comes before it is not kept."""
         blob, reader = self.found(DATA, MIB)
         self.assertTrue(self.successResultOf(blob.finish()))
         self.check(reader, MIB)
 
     def test_other_bytes(self) -> None:
-        """It fails when it has had other bytes, even one; and the download ends."""
+        """It fails when it has received other bytes, even one; and the download ends."""
         for position in (0, MIB, 3 * MIB - 1):
             had = DATA[:position] + bytes([DATA[position] ^ 1]) + DATA[position + 1 :]
             blob, reader = self.found(had, MIB)
@@ -234,7 +234,7 @@ class Found(PlacesTestCase):
             self.assertFalse(self.successResultOf(blob.finish()))
 
     def test_slow(self) -> None:
-        """However slow it is, it is not dropped: it holds up nobody but itself."""
+        """However slow it is, it is not dropped: it delays nobody but itself."""
         blob = self.make(stored=False, had=Prefix(MIB, Digest.of(DATA[:MIB])))
         reader = Reader(blob.follow(MIB), STEP)
         while blob.received < len(DATA):

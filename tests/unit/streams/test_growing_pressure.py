@@ -182,7 +182,7 @@ class FailingStore(PressureTestCase):
         self.complete(blob, fast, slow)
 
     def test_stalled_reader_is_dropped(self) -> None:
-        """Without a file, a reader who holds up another is dropped, and the other gets everything."""
+        """Without a file, a reader who delays another is dropped, and the other gets everything."""
         blob = self.make(stored=False)
         fast, stalled = Reader(blob.follow()), Reader(blob.follow())
         stalled.read(1)
@@ -200,7 +200,7 @@ class FailingStore(PressureTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_slow_reader_alone_is_not_dropped(self) -> None:
-        """Without a file, a reader who holds up nobody but itself may take its time."""
+        """Without a file, a reader who delays nobody but itself may take its time."""
         blob = self.make(stored=False)
         slow = Reader(blob.follow(), STEP)
         while blob.received < len(DATA):
@@ -211,7 +211,7 @@ class FailingStore(PressureTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stall_ends_with_upstream(self) -> None:
-        """When upstream has sent everything, nobody is held up any more, and nobody is dropped."""
+        """When upstream has sent everything, nobody is delayed any more, and nobody is dropped."""
         blob = self.make(stored=False)
         fast, slow = Reader(blob.follow()), Reader(blob.follow())
         slow.read(1)

@@ -37,7 +37,7 @@ class Sent(SynchronousTestCase):
             self.world.step()
 
     def test_whole(self) -> None:
-        """Whoever joins when or where, nothing is read, and no byte is kept in memory for it."""
+        """Whenever and wherever a reader joins, nothing is read, and no byte is kept in memory for it."""
         blob = self.world.download(self.world.data)
         readers = [self.follow(), self.follow(30)]
         for _ in range(4):
@@ -125,8 +125,8 @@ class Sent(SynchronousTestCase):
         behind.source.close()
         self.assertEqual([True, True], [file.closed for file in self.world.files])
 
-    def test_goes_on_with_another(self) -> None:
-        """A reader that has had only right bytes is sent the rest from the second file."""
+    def test_continues_with_another(self) -> None:
+        """A reader that has received only right bytes is sent the rest from the second file."""
         data = self.world.data
         first = self.world.download(data[:-1] + b"\xff")
         reader = self.follow()

@@ -86,7 +86,7 @@ class Inflating(SynchronousTestCase):
             self.inflate(coding, data, 7, 7)
 
     def test_incomplete(self) -> None:
-        """What ends too early, or goes on after its end, is refused."""
+        """What ends too early, or continues after its end, is refused."""
         encoded = gzip.compress(b"data")
         for data in (b"", b"\x1f", encoded[:-1], encoded[:5], encoded + b"x", encoded + b"xyz"):
             self.assertRaises(BodyError, self.inflate, GZIP, data)
@@ -282,7 +282,7 @@ class Pumping(BodyTestCase):
         self.fails(done, BodyStalled)
 
     def test_stopped(self) -> None:
-        """Whoever wants no more, or cancels, has the connection closed."""
+        """A reader that wants no more, or cancels, has the connection closed."""
         encoded = gzip.compress(pattern(MIB), 0)
         for cancel in (True, False):
             self.setUp()

@@ -1,4 +1,4 @@
-"""Who of the readers of a blob is dropped when upstream is held up."""
+"""Which readers of a blob are dropped when upstream is delayed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FakeFollower:
 
 
 class Stalled(SynchronousTestCase):
-    """Upstream has been held up for a while."""
+    """Upstream has been delayed for a while."""
 
     def dropped(self, *followers: FakeFollower) -> list[bool]:
         """Return who of them is dropped."""

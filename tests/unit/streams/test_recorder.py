@@ -32,7 +32,7 @@ class Recording(SynchronousTestCase):
         self.assertEqual(bytes(file.data), DATA)
 
     def test_full(self) -> None:
-        """What cannot be stored is hashed all the same, and nothing is stored after it."""
+        """What cannot be stored is hashed nevertheless, and nothing is stored after it."""
         file = FakeFile()
         file.full_at = 25
         recorder = Recorder(Digest.of(DATA), file, None)
@@ -78,7 +78,7 @@ class Recording(SynchronousTestCase):
 
     @given(st.integers(1, 100), st.integers(0, 99), st.integers(1, 40))
     def test_beginning(self, length: int, wrong_at: int, step: int) -> None:
-        """A beginning that is not what a reader has had is noticed when it is complete, not before."""
+        """A beginning that is not what a reader has received is noticed when it is complete, not before."""
         other = DATA[:wrong_at] + b"\xff" + DATA[wrong_at + 1 :]
         for had in (DATA, other):
             prefix = Prefix(length, Digest.of(had[:length]))

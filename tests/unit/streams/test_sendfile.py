@@ -208,7 +208,7 @@ class Sending(SynchronousTestCase):
             self.assertEqual(sent * PIECE, self.sender.sent)
 
     def test_what_is_not_at_hand(self) -> None:
-        """What is not in memory is read, and then it goes on past us."""
+        """What is not in memory is read, and then it continues past us."""
         self.begin()
         self.source.answers = [1000, 0, BlockingIOError(), 50]
         self.run_out()
@@ -278,7 +278,7 @@ class Sending(SynchronousTestCase):
         self.assertTrue(self.sender.paused)
 
     def test_waiting_for_the_disk(self) -> None:
-        """While bytes are read, the client is not the one who holds up."""
+        """While bytes are read, the client is not the one who delays."""
         self.begin()
         self.socket.ready()
         self.source.answers, self.source.late = [0], True

@@ -31,7 +31,7 @@ class Pauses(SynchronousTestCase):
         self.assertEqual([], clock.getDelayedCalls())
 
     def test_none(self) -> None:
-        """Without pauses work goes on at once."""
+        """Without pauses work continues at once."""
         self.successResultOf(no_pause())
 
     def test_at_once(self) -> None:

@@ -1,4 +1,4 @@
-"""Readers who go on with a second download of their blob."""
+"""Readers who continue with a second download of their blob."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DATA = bytes(n % 251 for n in range(100))
 
 
 class Readings(SynchronousTestCase):
-    """Readers that have had 30 and 60 bytes of a first download, and one that has had nothing."""
+    """Readers that have had 30 and 60 bytes of a first download, and one that has received nothing."""
 
     def setUp(self) -> None:
         clock = Clock()
@@ -57,26 +57,26 @@ class Readings(SynchronousTestCase):
         self.assertEqual(([False, False, False], 1), (self.failed(), self.released))
 
     def test_difference(self) -> None:
-        """A reader that has had the first other byte fails, one that has not goes on."""
+        """A reader that has received the first other byte fails, one that has not continues."""
         takeover = self.begin()
         self.compare(takeover, 0, DATA[:40] + b"\xff" + DATA[41:])
         self.assertEqual(([False, True, False], 1), (self.failed(), self.released))
 
     def test_not_stored(self) -> None:
-        """A reader that has had bytes which are not in the first file fails: nobody can compare them."""
+        """A reader that has received bytes which are not in the first file fails: nobody can compare them."""
         self.earlier.stored = 50
         self.begin()
         self.assertEqual(([False, True, False], 0), (self.failed(), self.released))
 
     def test_no_file(self) -> None:
-        """Where nothing was stored, only a reader that has had nothing goes on."""
+        """Where nothing was stored, only a reader that has received nothing continues."""
         self.earlier.file, self.earlier.stored = None, 0
         takeover = self.begin()
         self.compare(takeover, 0, DATA)
         self.assertEqual(([True, True, False], 1), (self.failed(), self.released))
 
     def test_shorter(self) -> None:
-        """A reader that has had more than there is in the second download fails."""
+        """A reader that has received more than there is in the second download fails."""
         takeover = self.begin()
         takeover.fail_beyond(40)
         takeover.close()

@@ -31,7 +31,7 @@ class WaitersTests(SynchronousTestCase):
             self.failureResultOf(waiter, ValueError)
 
     def test_cancel(self) -> None:
-        """Whoever is cancelled leaves; the others still get the value."""
+        """A waiter that is cancelled leaves; the others still get the value."""
         one, other = self.waiters.wait(), self.waiters.wait()
         one.cancel()
         self.failureResultOf(one, CancelledError)
@@ -46,7 +46,7 @@ class WaitersTests(SynchronousTestCase):
         self.failureResultOf(other, CancelledError)
 
     def test_wait_again(self) -> None:
-        """Whoever waits again in a callback waits for the next event."""
+        """A waiter that waits again in a callback waits for the next event."""
         again = self.waiters.wait().addCallback(lambda _: self.waiters.wait())
         self.waiters.fire(1)
         self.assertNoResult(again)

@@ -134,7 +134,7 @@ class World:
                 break
 
     def step(self) -> None:
-        """Let threads and readers go on for a while."""
+        """Let threads and readers continue for a while."""
         self.hashing.run()
         self.reading.run()
         for _, reader in self.readers:

@@ -8,7 +8,7 @@ from tests.unit.tools.release import STABLE, ReleaseTestCase
 
 
 class Selectors(ReleaseTestCase):
-    """Who selects pods."""
+    """Which objects select pods."""
 
     def test_labels_that_change(self) -> None:
         """A workload does not select by what an upgrade changes."""
@@ -66,7 +66,7 @@ class Selectors(ReleaseTestCase):
 
 
 class Ports(ReleaseTestCase):
-    """Who means a port by its name."""
+    """Which objects refer to a port by its name."""
 
     def test_service(self) -> None:
         """A Service leads to a port of the pods."""

@@ -135,7 +135,7 @@ class Scaling(ReleaseTestCase):
         self.found()
 
     def test_replicas(self) -> None:
-        """Who is scaled does not say how many it is."""
+        """What an autoscaler scales has no number of replicas."""
         self.spec["replicas"] = 1
         self.found("each upgrade would undo")
 

@@ -47,7 +47,7 @@ class Parsing(SynchronousTestCase):
         self.assertIs(build, only([build, last], "build"))
 
     def test_lines(self) -> None:
-        """Lines that go on are one, without the comments between them."""
+        """Continued lines are joined, without the comments between them."""
         self.assertEqual("one && two", parse(SAMPLE)[0].last("RUN").text)
 
     def test_command(self) -> None:

@@ -46,7 +46,7 @@ class Sink:
 
 
 class Held(FakeResponse):
-    """A response whose body comes as far as it was told and then stands still."""
+    """A response whose body comes as far as it was told and then stalls."""
 
     protocol: Any = None
 
@@ -74,7 +74,7 @@ class ResumeTestCase(HostsTestCase):
         self.sink = Sink()
 
     def in_turn(self, host: str, *answers: Callable[[Sent], Answer]) -> None:
-        """Let a host answer so, one after the other, and the last for good."""
+        """Let a host give these answers in turn, and the last one ever after."""
         left = list(answers)
 
         def answer(sent: Sent) -> Answer:

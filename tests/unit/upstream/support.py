@@ -1,4 +1,4 @@
-"""Hosts whose answers are made up, under a clock that stands still."""
+"""Hosts whose answers are made up, with a clock that only the test advances."""
 
 from __future__ import annotations
 

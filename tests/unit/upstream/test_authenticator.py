@@ -297,7 +297,7 @@ class RefusedCredentials(AuthenticatorTestCase):
         self.assertIsNone(auth.cached_authorization(OTHER))
 
     def test_neither(self) -> None:
-        """Where both were tried in vain it ends, and the next request is asked anew."""
+        """If both fail, it ends, and the next request asks again."""
         auth = self.make()
         new = self.ask(auth, BEARER, BASIC)
         self.assertEqual(BASIC_PAT, self.ask(auth, BEARER, BASIC, sent=new))

@@ -61,7 +61,7 @@ class Places(SynchronousTestCase):
             self.assertEqual(expected, str(Authority.of_uri(URI.fromBytes(uri))))
 
     def test_no_such_host(self) -> None:
-        """What no host can be called is refused before anybody is asked for it."""
+        """What cannot be the name of a host is refused before any request."""
         for host in (
             b"",
             b"user@cdn.example.com",
@@ -87,7 +87,7 @@ class Places(SynchronousTestCase):
 
     @given(st.binary())
     def test_any_bytes(self, host: bytes) -> None:
-        """Whatever stands for a host, nothing of it can break out of a line."""
+        """Whatever is given as a host, nothing of it can start a new line."""
         try:
             authority = Authority.of_uri(URI(b"https", host, host, 443, b"/", b"", b"", b""))
         except BadAddress:

@@ -31,7 +31,7 @@ class Kept(TokenTestCase):
         self.assertEqual(1, len(self.http.sent))
 
     def test_until_shortly_before_it_expires(self) -> None:
-        """A token is replaced some seconds before its end, so that none dies on its way."""
+        """A token is replaced some seconds before its end, so that none expires in transit."""
         source = self.source()
         self.token(source)
         self.clock.advance(284)
@@ -144,7 +144,7 @@ class Refusals(TokenTestCase):
         self.assertEqual("t2", source.cached(SCOPE))
 
     def test_replaced_meanwhile(self) -> None:
-        """Who was refused an older token gets the one that somebody else has fetched since."""
+        """A request that was refused an older token gets the one that another has fetched since."""
         source = self.source()
         self.token(source)
         self.token(source, refused="t1")
@@ -191,7 +191,7 @@ class OneAtATime(TokenTestCase):
     """Fetches for the same key are one."""
 
     def test_single_flight(self) -> None:
-        """Who asks while a token is fetched gets that one."""
+        """A request made while a token is fetched gets that one."""
         waiting: Deferred[FakeResponse] = Deferred()
         self.http.answer = lambda _: waiting
         source = self.source()
@@ -224,7 +224,7 @@ class OneAtATime(TokenTestCase):
         self.assertEqual("t", self.successResultOf(second))
 
     def test_never_answers(self) -> None:
-        """A server that never answers is given up, and the next request asks anew."""
+        """A server that never answers is given up, and the next request asks again."""
         self.http.answer = lambda _: Deferred()
         source = self.source()
         waiting = self.begin(source)

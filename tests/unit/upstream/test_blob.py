@@ -118,8 +118,8 @@ class Encoded(BlobTestCase):
             self.check(blob, LAYER, inflated=False, size=None)
             self.check(self.encoded(PACKED, sized=sized), LAYER, inflated=True, size=None)
 
-    def test_as_told(self) -> None:
-        """Whoever knows better says what to do."""
+    def test_inflate_given(self) -> None:
+        """The caller's decision whether to inflate overrides the guess."""
         blob = self.encoded(PACKED, inflate=False, known=7)
         self.check(blob, PACKED, inflated=False, size=len(PACKED))
         blob = self.encoded(LAYER, inflate=True, known=len(LAYER))

@@ -102,7 +102,7 @@ class Evidence(BreakersTestCase):
         self.assertEqual(1, len(self.breakers))
 
     def test_no_failures(self) -> None:
-        """Negative and useless answers are answers; limits, and defects of ours, no failures."""
+        """Negative and useless answers are answers; limits, and bugs of ours, are no failures."""
         for outcome in (
             ManifestUnknown("?"),
             WrongAnswer("?"),
@@ -169,7 +169,7 @@ class Probing(BreakersTestCase):
         self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
 
     def test_longer_each_time(self) -> None:
-        """A host that does not come back is probed less and less often, down to a bound."""
+        """A host that does not recover is probed less and less often, down to a bound."""
         waits = []
         for _ in range(8):
             waits.append(self.wait(X))
@@ -213,7 +213,7 @@ class Probing(BreakersTestCase):
 
 
 class Waiting(BreakersTestCase):
-    """Whoever has no alternative is not refused."""
+    """A request that has no other host is not refused."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -273,7 +273,7 @@ class Waiting(BreakersTestCase):
         self.assertIn("too slow", str(error))
 
     def test_leaving(self) -> None:
-        """Who leaves while waiting is forgotten."""
+        """A caller that leaves while waiting is forgotten."""
         probe = self.let(Z, wait=True)
         waiting = self.admit(Z, wait=True)
         waiting.cancel()

@@ -85,7 +85,7 @@ class Sharing(SynchronousTestCase):
         self.assertEqual((True, True), (self.open(self.one), self.open(self.other)))
 
     def test_reached_again(self) -> None:
-        """Any answer at all shows that the host can be reached, be it a failure of one registry."""
+        """Any answer shows that the host can be reached, even the failure of one registry."""
         for outcome in (None, BadGateway("502"), TimedOut("slow"), Limited("enough", 5.0)):
             self.put(self.one, DEAD)
             self.clock.advance(FIRST)

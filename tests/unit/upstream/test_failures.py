@@ -158,7 +158,7 @@ class Explained(SynchronousTestCase):
         self.assertIn("bad thing", self.explain(error).message)
 
     def test_private_host(self) -> None:
-        """Who names a private registry learns that it must be configured."""
+        """A client that names a private registry learns that it must be configured."""
         explained = self.explain(DNSLookupError(), public_only=True)
         self.assertIn("configure private registries", explained.message)
 

@@ -29,7 +29,7 @@ FIRST = UpstreamLimits().breaker.first_pause
 
 
 class Order(RequestsTestCase):
-    """Who is asked."""
+    """Which hosts are asked."""
 
     def test_first(self) -> None:
         """As long as the first host answers, no other is asked."""
@@ -95,7 +95,7 @@ class Order(RequestsTestCase):
         self.error(asked, GatewayTimeout)
 
     def test_all_silent(self) -> None:
-        """All hosts together take no longer than one may; then nobody impatient waits for them again."""
+        """All hosts together take no longer than one may; then no impatient request waits for them again."""
         self.answer(A, lambda _: Deferred())
         self.answer(B, lambda _: Deferred())
         asked = self.ask(patient=True)
@@ -106,7 +106,7 @@ class Order(RequestsTestCase):
         self.assertEqual(1, self.asked_of(B))
 
     def test_probe_for_the_patient(self) -> None:
-        """One that has nothing else waits for the probe that is under way, and nobody else does."""
+        """A request that has no other host waits for the current probe; the others do not."""
         self.test_all_silent()
         self.answer(A, manifest())
         self.answer(B, manifest())
@@ -149,7 +149,7 @@ class Order(RequestsTestCase):
         self.assertEqual(2, self.asked_of(A))
 
     def test_not_back(self) -> None:
-        """One that is still away costs nobody any time."""
+        """A host that still fails delays no request."""
         self.first_falls_silent()
         self.clock.advance(FIRST)
         self.works()
@@ -207,7 +207,7 @@ class Verdicts(RequestsTestCase):
 
 
 class Patience(RequestsTestCase):
-    """Whoever has nothing else waits a little."""
+    """A request that has no other host waits a little."""
 
     def test_short_trouble(self) -> None:
         """An error of the moment is not seen by somebody patient."""
@@ -220,7 +220,7 @@ class Patience(RequestsTestCase):
         self.successResultOf(asked)
 
     def test_impatient(self) -> None:
-        """Whoever has something else is told at once."""
+        """A request that has another host fails at once."""
         for host in (A, B):
             self.answer(host, SERVER_ERROR)
         self.error(self.ask(), BadGateway)
@@ -276,7 +276,7 @@ class Patience(RequestsTestCase):
         self.assertEqual((ROUNDS, ROUNDS), (self.asked_of(A), self.asked_of(B)))
 
     def test_defect(self) -> None:
-        """A defect of ours is told at once, with a traceback in the log, and says nothing of the host."""
+        """A bug of ours is an error at once, with a traceback in the log, and no failure of the host."""
         self.answer(A, ZeroDivisionError("oops"))
         self.answer(B, manifest())
         for _ in range(10):

@@ -185,7 +185,7 @@ class Guarded(SynchronousTestCase):
             self.failureResultOf(resolve_public(guarded, host), DNSLookupError)
 
     def test_addresses(self) -> None:
-        """Who writes an address needs no look-up that others wait for, be it public or not."""
+        """An address needs no look-up that others wait for, whether it is public or not."""
         lookups = Lookups()
         for _ in range(AT_ONCE + WAITING):
             lookups.begin(lambda: None)

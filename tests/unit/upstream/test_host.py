@@ -42,7 +42,7 @@ class Queue(RequestsTestCase):
     names = (A,)
 
     def test_max_connections(self) -> None:
-        """No host gets more requests at once than it may; one that waits in vain gets an error."""
+        """No host gets more requests at once than it may; one that waits too long gets an error."""
         self.connect(max_connections=2)
         held: list[Deferred[FakeResponse]] = [Deferred() for _ in range(3)]
         answers = list(held)
@@ -77,7 +77,7 @@ class Queue(RequestsTestCase):
         held[1].callback(FakeResponse(404))
         self.error(asked[1], ManifestUnknown)
 
-    def test_waiting_in_vain(self) -> None:
+    def test_waiting_too_long(self) -> None:
         """Waiting for a turn is no fault of the host."""
         self.connect(max_connections=2, response_timeout=5.0)
         data = b"x" * 100
@@ -123,7 +123,7 @@ class Queue(RequestsTestCase):
 
 
 class Failures(RequestsTestCase):
-    """What counts as a failure of the host, and for whom."""
+    """What counts as a failure of the host, and for which requests."""
 
     names = (A,)
 

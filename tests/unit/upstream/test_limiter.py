@@ -107,7 +107,7 @@ class ConnectionLimiterTests(SynchronousTestCase):
         self.assertEqual(["large 0", "small", "large 1"], got)
 
     def test_leaving(self) -> None:
-        """Who gives up waiting leaves the queue, and no permit is lost."""
+        """A caller that gives up waiting leaves the queue, and no permit is lost."""
         held = [self.taken(MANIFEST) for _ in range(4)]
         got: list[str] = []
         leaving = self.queued(MANIFEST, "r", got, "leaving")

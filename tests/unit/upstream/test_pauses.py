@@ -54,7 +54,7 @@ class Limits(BreakersTestCase):
         self.put(Y)
 
     def test_one_after_the_other(self) -> None:
-        """Two limits of which one is over are not two."""
+        """Of two limits, one that is over does not count."""
         self.limit(X, 10)
         self.clock.advance(10)
         self.limit(Y, 10)

@@ -27,7 +27,7 @@ class Held(FakeResponse):
     protocol: IProtocol
 
     def deliverBody(self, protocol: IProtocol) -> None:
-        """Keep whoever waits for it."""
+        """Keep the protocol that waits for the body."""
         protocol.makeConnection(StringTransport())
         self.protocol = protocol
 

@@ -1,4 +1,4 @@
-"""Which proxy a connection goes by, and which goes by none."""
+"""Which proxy a connection uses, and which connections use none."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Excluded(SynchronousTestCase):
             self.assertEqual(expected, excluded(entry, host), (entry, host))
 
     def test_loopback_is_not_special(self) -> None:
-        """This machine goes by the proxy like others, unless it is listed."""
+        """Connections to this machine use the proxy like others, unless it is listed."""
         for host in ("localhost", "127.0.0.1", "::1"):
             self.assertFalse(is_excluded((), Authority(host, 80)))
 
@@ -136,7 +136,7 @@ class Chosen(SynchronousTestCase):
     """The way to a authority."""
 
     def test_by_scheme(self) -> None:
-        """Without one of its own a host goes by what is set for the URL's scheme."""
+        """A host without a proxy of its own uses the one set for the URL's scheme."""
         proxies = Proxies(HostSettings("registry.example.net"), EGRESS)
         self.assertEqual(HTTPS, proxies.choose("https", CDN))
         self.assertEqual(HTTP, proxies.choose("http", CDN))

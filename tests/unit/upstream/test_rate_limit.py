@@ -68,7 +68,7 @@ class Budgets(SynchronousTestCase):
         self.assertFalse(self.limit.low)
 
     def test_nothing_said(self) -> None:
-        """Who says nothing has no limit, and what was said before stands."""
+        """A host that says nothing has no limit, and what was said before stands."""
         self.note()
         self.assertFalse(self.limit.low)
         self.assertIsNone(self.gauge("remaining"))

@@ -50,7 +50,7 @@ class Realms(SynchronousTestCase):
             self.assertFalse(realm_is_trusted(realm, HUB), realm)
 
     def test_neighbours(self) -> None:
-        """Who shares no more than a public suffix, or an address's first numbers, is a stranger."""
+        """A server that shares no more than a public suffix, or an address's first numbers, is a stranger."""
         for realm, upstream in (
             ("https://b.co.uk/t", "https://a.co.uk"),
             ("https://b.github.io/t", "https://a.github.io"),
@@ -76,7 +76,7 @@ class Realms(SynchronousTestCase):
             self.assertFalse(realm_is_trusted(realm, HUB), realm)
 
     def test_not_a_url(self) -> None:
-        """What is not an http URL is not trusted, and does no harm."""
+        """What is not an http URL is not trusted, and raises nothing."""
         for realm in ("", "auth.docker.io", "/token", "//auth.docker.io/", "file:///etc/passwd"):
             self.assertFalse(realm_is_trusted(realm, HUB), realm)
         for realm in ("ftp://auth.docker.io/", "https://", "https://[::1", "https://[x]/", "\\"):

@@ -154,7 +154,7 @@ class Without(ReferrersTestCase):
             self.assertFalse(self.fetch().listed)
 
     def test_not_known(self) -> None:
-        """Where the API may come back and there is no tag, nobody knows: that is the API's error."""
+        """Where the API may work later and there is no tag, the result is unknown: the API's error."""
         for answer in PASSING:
             self.answers(answer)
             error = self.failureResultOf(self.begin(), BadGateway, GatewayTimeout, *_PAUSES).value
@@ -241,7 +241,7 @@ class Hosts(HostsTestCase):
                 self.assertEqual((2, 2), (self.asked_of(A), self.asked_of(B)))
 
     def test_unknown(self) -> None:
-        """If the next cannot be asked nobody knows: signatures do not vanish with it."""
+        """If the next cannot be asked, the result is unknown: signatures do not vanish with it."""
         self.answer(A, FakeResponse(404))
         self.answer(B, FakeResponse(500))
         asked = self.ask()

@@ -29,7 +29,7 @@ class Broken(ResumeTestCase):
         self.assertEqual((1, 0), (self.asked_of(A), self.asked_of(B)))
         self.assertEqual({A}, self.body.hosts)
 
-    def test_goes_on(self) -> None:
+    def test_continues(self) -> None:
         """A break costs a request for the rest, from the same host, with its validator."""
         self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), blob_of(DATA))
         self.whole(self.pump())
@@ -59,7 +59,7 @@ class Broken(ResumeTestCase):
         self.assertEqual((attempts, DATA[:attempts]), (self.asked_of(A), self.sink.data))
 
     def test_one_retry(self) -> None:
-        """A single attempt to go on is one, even with what has broken after some bytes."""
+        """A single attempt to continue is one, even with what has broken after some bytes."""
         self.connect(retries=1)
         self.in_turn(A, lambda s: short(s, 1), blob_of(DATA))
         sent = self.pump()
@@ -85,7 +85,7 @@ class Broken(ResumeTestCase):
         self.assertEqual(1, len(self.asked))
 
     def test_next_host(self) -> None:
-        """If the host has nothing more to give, the next one goes on, without the other's validator."""
+        """If the host has nothing more to give, the next one continues, without the other's validator."""
         self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), lambda _: FakeResponse(500))
         self.whole(self.pump())
         self.assertEqual([f"bytes={GOOD_PROGRESS}-"], self.ranges(B))
@@ -102,7 +102,7 @@ class Broken(ResumeTestCase):
         self.assertEqual({B}, self.body.hosts)
 
     def test_stalled(self) -> None:
-        """A body that stands still is left for a new connection."""
+        """A body that stalls is left for a new connection."""
         held = Held(body=DATA[:GOOD_PROGRESS], length=len(DATA))
         self.in_turn(A, lambda _: held, blob_of(DATA))
         sent = self.pump()
@@ -144,7 +144,7 @@ class Broken(ResumeTestCase):
         self.assertEqual(1 + self.settings.retries, self.asked_of(A))
 
     def test_unknown_length(self) -> None:
-        """A body without a length goes on too, and the end that the rest announces is trusted."""
+        """A body without a length continues too, and the end that the rest announces is trusted."""
 
         def unsized(sent: Sent) -> Answer:
             return FakeResponse(body=DATA[:GOOD_PROGRESS], sized=False, error=CUT)
@@ -227,7 +227,7 @@ class OddAnswers(ResumeTestCase):
         self.assertEqual([None, rest, rest, None, f"bytes={2 * GOOD_PROGRESS}-"], self.ranges())
 
     def test_nothing_of_use(self) -> None:
-        """Where no host has anything of use it ends soon, with what was the matter."""
+        """If no host has a usable answer, it ends soon, with the reason."""
         odd = [FakeResponse(416), FakeResponse(416), FakeResponse(400)]
         self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), *[lambda _, a=a: a for a in odd])
         self.answer(B, lambda s: FakeResponse(416 if "Range" in s.headers else 400))

@@ -1,4 +1,4 @@
-"""A blob whose body is encoded goes on, too, and is read the other way if it was wrong."""
+"""A blob whose body is encoded continues, too, and is read the other way if it was wrong."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Encoded(ResumeTestCase):
         self.assertEqual([None, None], self.ranges())
 
     def test_as_it_came(self) -> None:
-        """What is not inflated goes on with a range, under the same coding."""
+        """What is not inflated continues with a range, under the same coding."""
         for size in (None, len(LAYER)):
             self.setUp()
             self.in_turn(A, labelled(LAYER, 700_000), labelled(LAYER))
@@ -63,7 +63,7 @@ class Encoded(ResumeTestCase):
             self.assertEqual([None, "bytes=700000-"], self.ranges())
 
     def test_at_another_host(self) -> None:
-        """Where one host inflates nothing, another goes on with a range of its own."""
+        """Where one host inflates nothing, another continues with a range of its own."""
         self.in_turn(A, labelled(PACKED, 700_000), lambda _: FakeResponse(404))
         self.answer(B, blob_of(LAYER))
         self.arrived(self.pump_layer(len(LAYER)))

@@ -27,7 +27,7 @@ class Ends(ResumeTestCase):
     """Bodies that do not say how long they are."""
 
     def pumped(self, size: int | None) -> Deferred[int]:
-        """Begin to send the blob, of which a manifest may have said the size."""
+        """Begin to send the blob, whose size a manifest may have said."""
         self.body = self.successResultOf(self.start(self.upstream.blob(APP, BLOB, size)))
         self.assertIsNone(self.body.size)
         sent: Deferred[int] = self.body.pump(self.sink)
@@ -73,13 +73,13 @@ class Ends(ResumeTestCase):
         self.assertEqual(1, len(self.asked))
 
     def test_nothing_beyond(self) -> None:
-        """A host that has nothing from there on, and says so, has told that it was the end."""
+        """A host that answers that nothing follows has shown that the blob is complete."""
         self.in_turn(A, lambda _: unsized(SIZE, CUT), lambda _: beyond(SIZE))
         self.whole(self.pumped(None))
         self.assertEqual([None, f"bytes={SIZE}-"], self.ranges())
 
     def test_end_elsewhere(self) -> None:
-        """One that says that the blob ends somewhere else has said nothing of use."""
+        """A host that says that the blob ends somewhere else is ignored."""
         for end in (0, GOOD_PROGRESS - 1, GOOD_PROGRESS + 1):
             self.setUp()
             self.in_turn(A, lambda _: unsized(GOOD_PROGRESS, CUT), lambda _, e=end: beyond(e))

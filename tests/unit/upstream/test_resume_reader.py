@@ -195,7 +195,7 @@ class Quarantined(ResumeTestCase):
         )
 
     def test_avoided_later_too(self) -> None:
-        """Nor are they asked to go on with a body that breaks."""
+        """Nor are they asked to continue with a body that breaks."""
         self.answer(
             B, lambda s: short(s, GOOD_PROGRESS) if "Range" not in s.headers else FakeResponse(500)
         )

@@ -48,7 +48,7 @@ class Turns(ResumeTestCase):
         self.over()
 
     def test_first_at_another_host(self) -> None:
-        """Where another host goes on, the rest goes before blobs that wait there already."""
+        """Where another host continues, the rest goes before blobs that wait there already."""
         held, at_b = self.held(), self.held()
         self.in_turn(A, lambda _: held, lambda _: FakeResponse(500))
         self.in_turn(B, lambda _: at_b, blob_of(DATA))
@@ -104,7 +104,7 @@ class Anything(ResumeTestCase):
         st.sampled_from([1.0, 15.0, 60.0]),
     )
     def test_no_slot_is_lost(self, script: list[str], steps: list[str], seconds: float) -> None:
-        """Whatever they answer, and whoever leaves, every reader gets right bytes and every permit is free."""
+        """Whatever hosts answer, and whichever readers leave, all get right bytes and all permits are free."""
         self.setUp()
         self.connect(max_connections=3, remember_not_found=0.0)
         answers = [ANSWERS[name] for name in script]

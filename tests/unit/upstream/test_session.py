@@ -216,7 +216,7 @@ class Faults(SessionTestCase):
         self.assertIn("the circuit breaker is open", self.fails(RegistryError, asked))
 
     def test_leaving(self) -> None:
-        """Who leaves meanwhile has not made it fail."""
+        """A client that leaves meanwhile does not count as a failure."""
         self.answers[CDN] = Deferred()
         asked = self.begin()
         asked.cancel()

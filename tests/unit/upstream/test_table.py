@@ -205,7 +205,7 @@ class Upstreams(TableTestCase):
             table._before(CATCH_ALL)
 
     def test_catch_all_beside_a_word(self) -> None:
-        """A namespace of ours at the same host is not what other registries are there."""
+        """Our namespace at a host does not apply to other registries at the same host."""
         hub = upstream_settings("hub", "mirror.lan")
         table = self.make(hub, upstream_settings(CATCH_ALL, "mirror.lan"))
         self.leads(table, "hub/app", "quay.io", "quay.io", "hub/app")

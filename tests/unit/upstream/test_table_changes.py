@@ -66,7 +66,7 @@ class TableChanges(SynchronousTestCase):
         self.assertIs(self.table.upstream("b.example"), self.made[3])
 
     def test_rate_limited(self) -> None:
-        """What has little left of the rate limit of its first host is rate limited, whoever has named it."""
+        """A registry whose first host has little left of its rate limit is rate limited, under any name."""
         self.assertEqual(frozenset(), self.table.rate_limited())
         self.table.upstream("c.example")
         low, enough = HostHealth("low", low=True), HostHealth("enough")
@@ -75,7 +75,7 @@ class TableChanges(SynchronousTestCase):
         self.assertEqual({"a.example", "c.example"}, self.table.rate_limited())
 
     def test_removed(self) -> None:
-        """A registry that is no longer configured is asked as any other, or not at all."""
+        """A registry that is no longer configured is asked like any unconfigured one, or not at all."""
         self.table.configure([B])
         self.assertFalse(self.table.upstream("a.example").settings.configured)
         only = self.make(dynamic=False)

@@ -103,7 +103,7 @@ class Before(NamesTestCase):
             self.means(table, f"/ghcr.io/v2/a/b{query}", "ghcr.io", "a/b")
 
     def test_repeated(self) -> None:
-        """It may stand in the name once more."""
+        """The name may have it once more."""
         self.means(self.make(*ALL), "/reg.test/v2/reg.test/app?ns=reg.test", "reg.test", "app")
 
     def test_unknown(self) -> None:

@@ -134,7 +134,7 @@ class AtOnce(TagsTestCase):
         self.assertEqual(Page(("d", "a", "c", "b"), None), self.fetch(4))
 
     def test_deleted_meanwhile(self) -> None:
-        """It goes on after where the last tag was, in whatever order upstream sends."""
+        """It continues after where the last tag was, in whatever order upstream sends."""
         self.everything("a", "b", "d", "e")
         self.assertEqual(Page(("d", "e"), None), self.fetch(2, "c"))
         self.assertEqual(Page((), None), self.fetch(2, "x"))
@@ -227,7 +227,7 @@ class Odd(TagsTestCase):
         self.failureResultOf(self.begin(), BadGateway)
 
     def test_slow(self) -> None:
-        """Each page has a time in which it must arrive; who leaves before does not blame the host."""
+        """Each page has a time in which it must arrive; anyone who leaves before does not blame the host."""
         for ending in (TimedOut, CancelledError):
             self.pages["a/b/tags/list"] = Silent()
             reading = self.begin()
@@ -239,7 +239,7 @@ class Odd(TagsTestCase):
 
 
 class Silent(FakeResponse):
-    """A list of which only the beginning arrives."""
+    """A list that is cut off after its beginning."""
 
     def deliverBody(self, protocol: object) -> None:
         self.taken = True

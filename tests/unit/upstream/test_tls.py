@@ -1,4 +1,4 @@
-"""Whose certificates are believed, and who is shown ours."""
+"""Whose certificates are trusted, and who is shown ours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Trusted(PolicyTestCase):
         self.assertTrue(verifyObject(IOpenSSLClientConnectionCreator, creator))
 
     def test_own_authorities(self) -> None:
-        """A file may hold several authorities, with text between them; each is believed."""
+        """A file may hold several authorities, with text between them; each is trusted."""
         authorities = [Certified(name) for name in ("a.example.com", "b.example.com")]
         path = self.file(b"# mine", authorities[0].certificate, b"text", authorities[1].certificate)
         policy = tls_policy(self.settings(ca_file=path))
@@ -80,7 +80,7 @@ class Trusted(PolicyTestCase):
             self.assertEqual(words, self.reason(policy, Certified(HOST)))
 
     def test_any(self) -> None:
-        """Only who asks for it believes anybody; a name is still sent, an address is not."""
+        """Any certificate is accepted only if that is configured; a name is still sent, an address is not."""
         certified = Certified("other.example.com", days=-1)
         policy = tls_policy(self.settings(accept_invalid_certs=True))
         for host, sent in (
@@ -103,7 +103,7 @@ class Trusted(PolicyTestCase):
             self.assertEqual(sent, handshake.server.get_servername())
 
     def test_two_hosts_at_once(self) -> None:
-        """Each connection is judged by its own host, though they share what is believed."""
+        """Each connection is verified for its own host, though they share the trusted authorities."""
         one, other = Certified("one.example.com"), Certified("other.example.com")
         path = self.file(one.certificate, other.certificate)
         policy = tls_policy(self.settings(ca_file=path))
@@ -113,7 +113,7 @@ class Trusted(PolicyTestCase):
         first.run()
 
     def test_proxies(self) -> None:
-        """A proxy is believed if the upstream's authorities vouch for it, and never blindly."""
+        """A proxy is trusted if the upstream's authorities vouch for it, and never blindly."""
         certified = Certified("proxy.example.com")
         settings = self.settings(accept_invalid_certs=True)
         self.reason(proxy_policy(settings), certified, "proxy.example.com")

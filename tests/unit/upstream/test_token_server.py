@@ -152,7 +152,7 @@ class Redirected(TokenTestCase):
         self.assertEqual(6, len(self.http.sent))
 
     def test_with_credentials(self) -> None:
-        """Credentials go on to a server that may see them, also from http to https."""
+        """Credentials are passed on to a server that may see them, also from http to https."""
         for realm, location in (
             (REALM, "/token/"),
             (REALM, "https://other.example.com/t"),
@@ -178,7 +178,7 @@ class Redirected(TokenTestCase):
         self.assertEqual("t", self.token(self.source(PAT, token_servers=("auth.example.net",))))
 
     def test_anonymous_to_a_stranger(self) -> None:
-        """Who has no credentials may be sent anywhere; a user in the address is left out."""
+        """A request without credentials may be sent anywhere; a user in the address is left out."""
         self.route((302, "https://u:p@auth.example.net/t"))
         self.assertEqual("t", self.token(self.source()))
         self.assertEqual(["https://auth.example.net/t"], self.urls())
@@ -199,7 +199,7 @@ class Redirected(TokenTestCase):
             self.failureResultOf(self.begin(self.source()), BadGateway)
 
     def test_posted(self) -> None:
-        """A form goes on by 307 and 308; by others there is a GET without it."""
+        """A form is sent again after 307 and 308; after others there is a GET without it."""
         for code, methods in (
             (307, ["POST", "POST"]),
             (308, ["POST", "POST"]),

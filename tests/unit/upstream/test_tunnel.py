@@ -305,7 +305,7 @@ class Failures(TunnelTestCase):
         self.assertEqual(1, self.to_proxy.cancelled)
 
     def test_cancelled(self) -> None:
-        """Who wants it no more closes the connection to the proxy."""
+        """A caller that cancels closes the connection to the proxy."""
         connecting = self.connect()
         connecting.cancel()
         self.assertIsInstance(self.failed(connecting), CancelledError)

@@ -63,7 +63,7 @@ class TwoStores(PolicyTestCase):
         self.assertIn("not valid (OpenSSL's error 7)", self.reason(policy, leaf, STORE))
 
     def test_all_of_it_counts(self) -> None:
-        """Host, time and use are verified whoever vouches for a server."""
+        """Host, time and key usage are verified whichever authority has signed."""
         policy = self.policy()
         for authority in (self.own, self.public):
             for options, words in (
@@ -121,7 +121,7 @@ class Sharing(PolicyTestCase):
         )
 
     def test_plain(self) -> None:
-        """Whoever has nothing special shares one context."""
+        """Hosts without TLS settings share one context."""
         one, other = tls_policy(self.settings()), tls_policy(self.settings("other.example.com"))
         self.assertIs(self.context(one), self.context(other))
 
@@ -180,7 +180,7 @@ class Sharing(PolicyTestCase):
         self.assertEqual(1, len(made))
 
     def test_bounded(self) -> None:
-        """However many there are, a few are kept; those that connections have go on working."""
+        """However many there are, a few are kept; those that connections have continue working."""
         tls._special_context.cache_clear()
         first = Certified(HOST)
         policy = tls_policy(self.settings(ca_file=self.file(first.certificate)))

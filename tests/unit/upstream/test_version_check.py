@@ -56,7 +56,7 @@ class Checking(SynchronousTestCase):
             self.assertEqual(1, len(self.http.sent))
 
     def test_single_flight(self) -> None:
-        """Who comes while it is asked waits for that answer."""
+        """A caller that comes while it is asked waits for that answer."""
         waiting: Deferred[FakeResponse] = Deferred()
         self.http.answer = lambda _: waiting
         asking = [self.begin() for _ in range(5)]

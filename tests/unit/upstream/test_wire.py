@@ -233,7 +233,7 @@ class Answers(SynchronousTestCase):
         self.assertTrue(self.socket.disconnected)
 
     def test_bytes_nobody_asked_for(self) -> None:
-        """After an answer that goes on beyond its end, the connection is not used again."""
+        """After an answer that continues beyond its end, the connection is not used again."""
         for method, data in (
             (b"HEAD", lengths("4") + b"body"),
             (b"GET", lengths("4") + b"body and more"),

@@ -75,7 +75,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
         return connection.answer(method)
 
     def finish(self) -> None:
-        """Let the downloads under way go on to their end, as a network does: after the question."""
+        """Let the downloads under way continue to their end, as a network does: after the question."""
         for body in self.upstream.bodies:
             if not (body.done.called or body.abandoned):
                 body.send(body.data)

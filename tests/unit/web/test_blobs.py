@@ -118,7 +118,7 @@ class Blobs(HandlerTestCase):
         self.assertEqual([], self.upstream.asked)
 
     def test_not_modified_if_it_exists(self) -> None:
-        """Who asks whether there is any such blob is told so once that is known."""
+        """A client that asks whether there is any such blob is told so once that is known."""
         for method in ("HEAD", "GET", "GET", "HEAD"):
             answer = self.get(self.path, method, If_None_Match="*")
             self.assertEqual((304, b""), (answer.status, answer.body))
@@ -143,7 +143,7 @@ class Blobs(HandlerTestCase):
         self.assertEqual("BLOB_UNKNOWN", self.get(path).code)
 
     def test_unknown_length(self) -> None:
-        """A blob of which nobody knows the length is sent in chunks, ranges or not."""
+        """A blob of unknown length is sent in chunks, with or without ranges."""
         self.upstream.says_size = False
         connection = self.ask(f"/v2/library/app/{self.path}", Range="bytes=5-")
         self.finish()
@@ -200,7 +200,7 @@ class Blobs(HandlerTestCase):
             self.assertEqual(place, answer.headers["content-range"])
 
     def test_several_ranges_far_ahead(self) -> None:
-        """Who asks for several ranges gets the whole as it comes, without waiting for the last of them."""
+        """A request for several ranges gets the whole as it arrives, without waiting for the last of them."""
         self.limit(far=FarLimits(distance=1000))
         self.serve_all()
         connection = self.ask(f"/v2/library/app/{self.path}", Range="bytes=0-99,-100")
@@ -293,7 +293,7 @@ class Redirected(HandlerTestCase):
         self.serve_all(redirect=True, redirect_ranges=ranges)
 
     def test_whole(self) -> None:
-        """Who asks for a whole blob is sent there; the answer is not to be kept."""
+        """A client that asks for a whole blob is sent there; the answer is not to be kept."""
         self.serve_blob(ranges=False)
         answer = self.get(self.path)
         self.assertEqual((307, b""), (answer.status, answer.body))

@@ -139,7 +139,7 @@ class Blobs(CacheStatusTestCase):
         )
 
     def test_joined(self) -> None:
-        """Whoever joins a download is collapsed with it."""
+        """A client that joins a download is collapsed with it."""
         clients = [self.ask(f"/v2/library/app/{self.blob}") for _ in range(2)]
         self.finish()
         told = [self.read(client.answer().headers["cache-status"]) for client in clients]

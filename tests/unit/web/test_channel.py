@@ -48,7 +48,7 @@ class Arriving(SiteTestCase):
         self.assertTrue(connection.transport.disconnecting)
 
     def test_connection_close(self) -> None:
-        """Whoever wants the connection closed gets that, and is told."""
+        """A client that wants the connection closed gets that, and a header that says so."""
         connection = self.ask("/", Connection="close")
         self.assertEqual("close", connection.answer().headers["connection"])
         self.assertTrue(connection.transport.disconnecting)
@@ -163,7 +163,7 @@ class Arriving(SiteTestCase):
         self.refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
 
     def test_malformed_heads(self) -> None:
-        """A head that others might understand in another way is refused, not repaired."""
+        """A head that is ambiguous to other servers is refused, not repaired."""
         for fields, status in (
             (b"", 400),
             (b"Host: m\r\nHost: m\r\n", 400),
@@ -195,7 +195,7 @@ class Arriving(SiteTestCase):
             self.refused(head + chunk, 400)
 
     def test_large_heads(self) -> None:
-        """A head of 64 KiB is taken, be it one header or hundreds."""
+        """A head of 64 KiB is accepted, whether it is one header or hundreds."""
         for fields in (
             b"Authorization: Bearer %b\r\n" % (b"y" * (MAX_FIELDS_SIZE - 64)),
             b"".join(b"X-%03d: %b\r\n" % (n, b"y" * 120) for n in range(490)),
@@ -227,7 +227,7 @@ class Arriving(SiteTestCase):
         self.assertTrue(connection.transport.closed)
 
     def test_expect_continue(self) -> None:
-        """Who asks whether to send a body is told to go on."""
+        """A client that asks whether to send a body is told to continue."""
         connection = self.connect()
         connection.ask("/", "PUT", Expect="100-continue", Content_Length="2")
         self.assertEqual(b"HTTP/1.1 100 Continue\r\n\r\n", connection.got)
@@ -247,7 +247,7 @@ class Waiting(SiteTestCase):
         self.assertTrue(connection.transport.disconnecting)
 
     def test_idle_between_requests(self) -> None:
-        """The time begins anew after each response."""
+        """The time begins again after each response."""
         connection = self.connect()
         for _ in range(3):
             self.clock.advance(IDLE_TIMEOUT - 1)
@@ -279,7 +279,7 @@ class Waiting(SiteTestCase):
         self.clock.advance(2)
         self.assertTrue(connection.transport.aborted)
 
-    def test_refused_client_that_goes_on(self) -> None:
+    def test_refused_client_that_continues(self) -> None:
         """A refused client is listened to for a moment, so that it can read the answer."""
         connection = self.connect()
         connection.send(b"nonsense\r\n")

@@ -122,7 +122,7 @@ class Errors(WebTestCase):
             respond_error(self.requests[-1], error)
 
     def test_client_that_has_left(self) -> None:
-        """Nobody is answered who has left, and that is no error."""
+        """A client that has left is not answered, and that is no error."""
         connection = self.ask("/x")
         connection.leave()
         respond_error(self.requests[0], BlobUnknown("no"))

@@ -1,4 +1,4 @@
-"""Headers of blobs whose first bytes are late: they leave all the same, and the body follows."""
+"""Headers of blobs whose first bytes are late: they leave nevertheless, and the body follows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITHIN = ClientWatchLimits().headers
 
 
 class Late(HandlerTestCase):
-    """One blob, of which nothing has come yet."""
+    """One blob; none of it has arrived yet."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -60,7 +60,7 @@ class Outcomes(HandlerTestCase):
             self.assertEqual("hit", self.outcome(self.blob, Range=place))
 
     def test_blobs_before_the_headers(self) -> None:
-        """Who comes before upstream has answered joins the download, too."""
+        """A client that comes before upstream has answered joins the download, too."""
         self.upstream.holding = True
         for _ in range(2):
             self.ask(f"/v2/library/app/{self.blob}")

@@ -34,13 +34,13 @@ class Turns(SynchronousTestCase):
         self.gone_on.append(number)
 
     def test_few(self) -> None:
-        """A few go on at once, and leave nothing behind."""
+        """A few continue at once, and leave nothing behind."""
         self.begin(*range(AT_ONCE // 2))
         self.assertEqual(list(range(AT_ONCE // 2)), self.gone_on)
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_many(self) -> None:
-        """Many go on in several turns, in order."""
+        """Many continue in several turns, in order."""
         self.begin(*range(3 * AT_ONCE))
         for turns in (1, 2, 3):
             self.assertEqual(list(range(turns * AT_ONCE)), self.gone_on)
@@ -49,7 +49,7 @@ class Turns(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_in_order(self) -> None:
-        """Whoever comes in a later turn goes on after those who wait."""
+        """A caller that comes in a later iteration goes after those that wait."""
         self.begin(*range(2 * AT_ONCE + 1))
         self.clock.turn()
         self.begin(-1)
@@ -64,7 +64,7 @@ class Turns(SynchronousTestCase):
             self.clock.turn()
 
     def test_cancelled(self) -> None:
-        """Whoever gives up waiting takes nobody's turn."""
+        """A caller that gives up waiting takes nobody's turn."""
         waiting = self.begin(*range(3 * AT_ONCE))[AT_ONCE:]
         for one in waiting[:AT_ONCE]:
             one.cancel()

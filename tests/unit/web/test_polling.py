@@ -201,7 +201,7 @@ class Polling(SynchronousTestCase):
             self.assertEqual([self.poller], self.readers())
 
     def test_failures_with_the_reactor(self) -> None:
-        """If a connection fails when the reactor stops, the others are lost all the same."""
+        """If a connection fails when the reactor stops, the others are lost nevertheless."""
         self.broken("connectionLost")
         self.broken("connectionLost")
         _, _, protocol = self.connect()
@@ -216,7 +216,7 @@ class Polling(SynchronousTestCase):
         self.assertEqual(b"data", later.got)
 
     def test_detached(self) -> None:
-        """A connection that goes on in another process is not read any more."""
+        """A connection that continues in another process is not read any more."""
         far, transport, protocol = self.connect()
         transport.detach()
         self.assertEqual([], self.readers())

@@ -85,7 +85,7 @@ class AtHand(RespondTestCase):
         self.assertTrue(connection.got.endswith(b"\r\n\r\n7\r\ncontent\r\n0\r\n\r\n"))
 
     def test_client_that_left_before(self) -> None:
-        """Nobody is written to who has left, and that is no error."""
+        """A client that has left is not written to, and that is no error."""
         connection, done = self.answer(Reply(200, {}, b"content"), left=True)
         self.successResultOf(done)
         self.assertEqual(b"", connection.got)

@@ -104,7 +104,7 @@ class Leaving(SiteTestCase):
         self.successResultOf(closed)
 
     def test_requests_end_before_the_site(self) -> None:
-        """Whoever waits for the end of the site finds all requests ended."""
+        """When the site has ended, all requests have ended."""
         connection = self.ask("/later")
         order: list[str] = []
         self.requests[0].notifyFinish().addErrback(lambda _: order.append("request"))

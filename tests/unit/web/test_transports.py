@@ -28,7 +28,7 @@ class Receiver(Protocol):
 
 
 class Writer:
-    """A writer that another process may stand in for; *here*: how often it has written itself."""
+    """A writer whose work another process may do; *here*: how often it has written itself."""
 
     def __init__(self, transport: UNIXFileTransport) -> None:
         self.transport = transport

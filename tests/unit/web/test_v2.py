@@ -109,7 +109,7 @@ class Dispatch(WebTestCase):
         self.assertEqual(1, self.counted("blob", "GET", "404"))
 
     def test_defects(self) -> None:
-        """A handler that crashes is a 500, and the connection goes on."""
+        """A handler that crashes is a 500, and the connection continues."""
         self.error = ZeroDivisionError("detail")
         connection = self.ask("/v2/a/tags/list")
         self.assertEqual((500, "UNKNOWN"), (connection.answer().status, connection.answer().code))
@@ -154,7 +154,7 @@ class Dispatch(WebTestCase):
         self.assertEqual([], self.flushLoggedErrors())
 
     def test_many_at_once(self) -> None:
-        """More than go on in one turn of the reactor are answered in the next ones, in order."""
+        """Requests beyond those of one iteration are answered in the next ones, in order."""
         connections = [self.ask(f"/v2/a/manifests/{number}") for number in range(AT_ONCE + 3)]
         self.assertEqual(AT_ONCE, len(self.routes))
         connections[AT_ONCE].leave()

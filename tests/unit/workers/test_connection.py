@@ -111,7 +111,7 @@ class Connections(SynchronousTestCase):
         self.transport.drain()
         self.assertEqual(([b"odd"], b"<answer>"), (self.handed, self.transport.sent))
 
-    def test_slow_client_goes_on(self) -> None:
+    def test_slow_client_continues(self) -> None:
         """Then the next known request is answered."""
         self.transport.full = True
         self.connection.dataReceived(b"known")

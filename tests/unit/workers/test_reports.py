@@ -86,7 +86,7 @@ class Reporting(SynchronousTestCase):
         self.assertLess(cpu, consumption()[0])
 
     def test_no_descriptors(self) -> None:
-        """While all descriptors are taken, what was counted is reported all the same."""
+        """While all descriptors are taken, what was counted is reported nevertheless."""
         self.patch(reports, "_STATUS", "/proc/self/none")
         responses = Responses()
         responses.response("base", "GET", "200", 0.0)

@@ -150,7 +150,7 @@ class Supervision(SynchronousTestCase):
             self.assertEqual(number + 1, len(self.reactor.spawned))
 
     def test_cannot_be_started(self) -> None:
-        """If it cannot be started, the main process goes on alone, and tries again."""
+        """If it cannot be started, the main process continues alone, and tries again."""
         self.reactor.refuse = PermissionError(13, "Permission denied")
         self.workers.start()
         self.assertIn("(Permission denied)", self.logged[-1])

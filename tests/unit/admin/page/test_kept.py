@@ -82,7 +82,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual("c", self.successResultOf(again).answer)
 
     def test_leaving(self) -> None:
-        """Whoever leaves stops nothing."""
+        """A caller that leaves stops nothing."""
         leaving, staying = self.get(), self.get()
         leaving.addErrback(lambda _: None)
         leaving.cancel()

@@ -126,7 +126,7 @@ class Access(PageTestCase):
         self.serve_page(TokenGate(AdminToken(TOKEN)))
 
     def test_token(self) -> None:
-        """The token is the password of any user, or what Bearer has; files can be had without."""
+        """The token is the password of any user, or that of Bearer; files need none."""
         for path in PAGES:
             self.get(path, Authorization=BASIC)
             self.get(path, Authorization=f"Bearer {TOKEN}")

@@ -129,7 +129,7 @@ class Running(PageTestCase):
         self.assertIn("100 or more warnings and errors since the start", self.part("errors").text)
 
     def test_failing_part(self) -> None:
-        """Whatever cannot be had is not known, with the reason; the page comes all the same."""
+        """Whatever cannot be had is not known, with the reason; the page comes nevertheless."""
         for key in [key for key in self.answers if key[0] == "GET"]:
             self.answers[key] = NotReady("the index is gone")
         document = self.get()
@@ -158,7 +158,7 @@ class Running(PageTestCase):
         self.assertEqual(2 * sections - 1, rounds)
 
     def test_left(self) -> None:
-        """For those who leave meanwhile nothing is made any more."""
+        """For clients that leave meanwhile nothing is rendered."""
         self.serve_page(pause=lambda: Deferred(lambda _: left.append(True)))
         left: list[bool] = []
         connection = self.ask("/")
@@ -184,7 +184,7 @@ class Running(PageTestCase):
         self.clock.advance(60)
 
     def test_odd_answer(self) -> None:
-        """An answer that cannot be shown spoils its part alone."""
+        """An answer that cannot be shown affects its own part only."""
         self.answers["GET", "/errors"] = ErrorList((1,))  # type: ignore[arg-type]
         document = self.get()
         self.assertIn("internal error; see the log", document.with_id("errors").text)

@@ -163,7 +163,7 @@ class JournalTests(StoreTestCase):
         self.assertEqual(self.bucket.objects, {})
 
     def test_nonsense(self) -> None:
-        """A log that cannot be read is removed with the others, and holds up nothing."""
+        """A log that cannot be read is removed with the others, and delays nothing."""
         self.bucket.objects[f"{LOG}/1"] = b"nonsense"
         self.bucket.objects[f"{LOG}/2"] = gzip.compress(b"[1]")
         self.bucket.objects[f"{LOG}/3"] = encode({"blobs/a": 5.0})

@@ -98,7 +98,7 @@ class Reading(PiecesTestCase):
         self.assertEqual(self.pieces.held, 2 * LARGEST)
 
     def test_no_further_than_wanted(self) -> None:
-        """Who wants a little gets a little: nothing beyond it is fetched."""
+        """A small part is all that is fetched for a client that wants no more."""
         opened = self.opened(3 * LARGEST)
         self.assertEqual(self.get(opened, 5000, 100, 5100), content(5000, 5100))
         self.assertEqual(self.pieces.held, 100)
@@ -131,7 +131,7 @@ class Reading(PiecesTestCase):
         self.assertEqual(self.successResultOf(third), content(450, 460))
 
     def test_failure(self) -> None:
-        """A fetch that fails fails those who wait for it; who comes later has it fetched again."""
+        """A fetch that fails fails those who wait for it; anyone who comes later has it fetched again."""
         opened = self.opened(1000)
         readings = [opened.read(0, 10, 1000) for _ in range(2)]
         self.fetches.pop()[2].errback(StoreError("gone"))
@@ -147,7 +147,7 @@ class Reading(PiecesTestCase):
         self.failureResultOf(opened.read(0, 10, 1000), StoreError)
 
     def test_leaving(self) -> None:
-        """Who stops waiting leaves alone; the bytes come for the others."""
+        """A reader that stops waiting leaves alone; the others still get the bytes."""
         opened = self.opened(1000)
         leaving, staying = opened.read(0, 10, 1000), opened.read(0, 10, 1000)
         leaving.cancel()
@@ -165,7 +165,7 @@ class Reading(PiecesTestCase):
 
     @given(st.data())
     def test_any_order(self, data: st.DataObject) -> None:
-        """Whoever reads what, in whichever order, gets the bytes of that place."""
+        """Reads in any order get the bytes of their position."""
         first, budget = (
             data.draw(st.sampled_from([8, 64])),
             data.draw(st.sampled_from([16, 128, 1024])),
@@ -290,7 +290,7 @@ class Budget(PiecesTestCase):
         self.assertEqual(gone, ["gone"])
 
     def test_current(self) -> None:
-        """Who comes later shares what is open, until it is replaced."""
+        """A later caller shares what is open, until it is replaced."""
         first = self.opened(10)
         self.assertIs(self.pieces.current("key"), first)
         self.pieces.forget("key")

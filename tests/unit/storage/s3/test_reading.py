@@ -80,7 +80,7 @@ class Bodies(ReadingTestCase):
         self.assertEqual(10.0, self.clock.seconds())
 
     def test_deadline(self) -> None:
-        """One that is fast enough must be whole by the deadline all the same."""
+        """One that is fast enough must be whole by the deadline nevertheless."""
         body = self.body(*[b"x" * 2000] * 50, seconds=1.0)
         self.assertRaises(StoreUnavailable, self.read, body, 100_000, 12.0)
         self.assertEqual(12.0, self.clock.seconds())

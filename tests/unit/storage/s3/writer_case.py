@@ -1,4 +1,4 @@
-"""A bucket in memory, and writers whose uploads go on when the test says so."""
+"""A bucket in memory, and writers whose uploads continue when the test says so."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class FakeServer:
 
 
 class WriterTestCase(SynchronousTestCase):
-    """A writer whose uploads go on one by one, when the test says so."""
+    """A writer whose uploads continue one by one, when the test says so."""
 
     limits = LIMITS
 

@@ -104,7 +104,7 @@ class Changes(ReadyTestCase):
         return [key for key in self.mirror.stored() if self.mirror.digest.encoded[2:] in key]
 
     def test_reloaded(self) -> None:
-        """After the upstreams were configured anew, names may mean other registries."""
+        """After the upstreams were configured again, names may mean other registries."""
         self.mirror.table.configure(
             (
                 upstream_settings("docker.io", "registry-1.docker.io"),
@@ -177,7 +177,7 @@ class Connections(ReadyTestCase):
         self.assertEqual(RAW, connection.answer().body)
 
     def test_idle(self) -> None:
-        """The time that a connection may be idle begins anew with each ready answer."""
+        """The time that a connection may be idle begins again with each ready answer."""
         connection = self.mirror.connect()
         for _ in range(3):
             self.mirror.clock.advance(IDLE_TIMEOUT - 2)
