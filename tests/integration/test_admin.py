@@ -8,6 +8,7 @@ import socket
 import stat
 from pathlib import Path
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
@@ -290,8 +291,9 @@ class Watching(AdminTestCase):
         """A registry that fails is seen with its error and its open circuit breaker."""
         self.registry.script("/manifests/", Reply(500, body=b"no"))
         await self.start(self.upstream("docker.io", response_timeout=2.0))
-        for number in range(12):
-            await self.client.get(f"/v2/team/app{number}/manifests/1")
+        paths = [f"/v2/team/app{number}/manifests/1" for number in range(12)]
+        # They wait for the same attempts at the same time.
+        await gatherResults([Deferred.fromCoroutine(self.client.get(path)) for path in paths])
         _, page = await self.call("GET", "/upstreams")
         ((host,),) = [each["hosts"] for each in page["upstreams"]]
         self.assertFalse(host["available"])

@@ -18,6 +18,7 @@ CONFIGURATION = """\
 [checks.negative_data_rejection]
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]
 """
+CHARACTERS = Path(__file__).parents[2] / ".hypothesis" / "unicode_data"
 EXAMPLES = 5
 """Requests made up for each operation, besides those at the edges of its parameters."""
 
@@ -40,6 +41,9 @@ class Schema(MirrorTestCase):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         (folder / "schemathesis.toml").write_text(CONFIGURATION)
+        # Which characters there are is known already; to find it out takes seconds.
+        (folder / ".hypothesis").mkdir()
+        (folder / ".hypothesis" / CHARACTERS.name).symlink_to(CHARACTERS)
         url = f"http://127.0.0.1:{port.getHost().port}/api/v1/openapi.json"
         args = ["-m", "schemathesis.cli", "run", url, "--header", f"Authorization: Bearer {TOKEN}"]
         args += ["--phases", "coverage,fuzzing", "--max-examples", str(EXAMPLES)]

@@ -103,8 +103,10 @@ class Forked(TestCase):
     @running
     async def test_ends(self) -> None:
         """They end alike: with a status, a text, an error; what is buffered is written, and exits are run."""
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        self.addCleanup(os.close, nothing)
         for how in ("0", "3", "a text", "line"):
-            forked, started = await self.both(how, childFDs={0: 0, 1: "r", 2: "r"})
+            forked, started = await self.both(how, childFDs={0: nothing, 1: "r", 2: "r"})
             self.assertEqual(started, forked)
         forked = await self.end_of(ForkedProcess, "error")
         self.assertEqual((1, None), forked[0])

@@ -36,15 +36,16 @@ CHANCE = random.Random(1)
 
 
 def sizes_below(top: str, without: str | None = None) -> dict[str, int]:
-    """Return how many bytes each file below a directory takes on the disk."""
+    """Return how many bytes each file below a directory takes on the disk; *without*: a folder in it."""
     found: dict[str, int] = {}
-    with contextlib.suppress(FileNotFoundError), os.scandir(top) as entries:
-        for entry in entries:
-            if entry.name == without:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                found |= sizes_below(entry.path)
-            else:
+    folders, skipped = [top], f"{top}/{without}"
+    while folders:
+        with contextlib.suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.path != skipped:
+                        folders.append(entry.path)
+                    continue
                 with contextlib.suppress(FileNotFoundError):
                     found[entry.path] = entry.stat(follow_symlinks=False).st_blocks * 512
     return found
@@ -141,7 +142,7 @@ class Filling(LimitTestCase):
         self.makers = evolve(MAKERS, limit_times=LimitTimes(patience=60.0))
         daemon = await self.begin()
         looking = LoopingCall(self.look)
-        looking.start(0.05)
+        looking.start(0.02)
         numbers = iter(range(64))
 
         async def client() -> None:
@@ -212,7 +213,7 @@ class Filling(LimitTestCase):
         await self.rest(daemon)
         self.namespaces = dict.fromkeys(range(200, 240), "example.com")
         looking = LoopingCall(self.look)
-        looking.start(0.05)
+        looking.start(0.02)
         numbers = chain.from_iterable(zip(range(10, 50), range(200, 240), strict=True))
 
         async def client() -> None:

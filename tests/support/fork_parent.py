@@ -58,7 +58,7 @@ def serve(control: socket.socket) -> Mapping[str, Any] | None:
         data, files, _, _ = socket.recv_fds(control, MAX_REQUEST, MAX_FILES)
         if not data:
             return None
-        request = json.loads(data)
+        request: dict[str, Any] = json.loads(data)
         told, tell = os.pipe()
         between = os.fork()
         if not between:
