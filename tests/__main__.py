@@ -65,14 +65,16 @@ class Outcome:
 def modules(name: str) -> Iterator[str]:
     """Return the modules of tests in a package; any other name as it is."""
     parts = name.split(".")
+    folders: Sequence[str] | None = None
     # Only packages are imported: a module of tests may import the reactor.
     for length in range(1, len(parts) + 1):
-        package = importlib.util.find_spec(".".join(parts[:length]))
-        if package is None or package.submodule_search_locations is None:
+        spec = importlib.util.find_spec(".".join(parts[:length]))
+        folders = None if spec is None else spec.submodule_search_locations
+        if folders is None:
             # A module, something in it, or nothing at all: trial finds out.
             yield name
             return
-    for found in pkgutil.iter_modules(package.submodule_search_locations):
+    for found in pkgutil.iter_modules(folders):
         inner = f"{name}.{found.name}"
         if found.ispkg:
             yield from modules(inner)
