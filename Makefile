@@ -5,8 +5,8 @@ PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= ./cache
 # What "make test" runs: any names trial understands; the longest tests first, so that none of them is the
-# last to end. JOBS of them run at a time, one more than there are processors, since many wait now and
-# then; ARGS are for trial.
+# last to end. JOBS modules of them run at a time, one more than there are processors, since many wait now
+# and then; ARGS are for tests/__main__.py.
 TESTS ?= tests.bounds tests.integration tests.contract tests.unit
 PROCESSORS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 JOBS ?= $(shell echo $$(($(PROCESSORS) + 1)))
@@ -43,14 +43,14 @@ run: $(VENV)/.installed
 	$(PY) -m oci_registry --listen "$(LISTEN)" $(ARGS) filesystem --root "$(ROOT)"
 
 test: $(VENV)/.installed-test
-	$(PY) -m twisted.trial --jobs=$(JOBS) $(ARGS) $(TESTS)
+	$(PY) -m tests --jobs=$(JOBS) $(ARGS) $(TESTS)
 
 # The seed is shown first: with it, and the same TESTS, the examples are the same.
 fuzz: $(VENV)/.installed-test
 	@seed=$${SEED:-$$($(PY) -c 'import secrets; print(secrets.randbits(32))')}; \
 	echo "to repeat this: make fuzz SEED=$$seed"; \
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_SEED=$$seed \
-		$(PY) -m twisted.trial --jobs=$(JOBS) $(ARGS) $(FUZZED)
+		$(PY) -m tests --jobs=$(JOBS) $(ARGS) $(FUZZED)
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

@@ -16,6 +16,7 @@ from typing import Any
 import hypothesis
 from hypothesis import configuration, core
 from hypothesis.internal import charmap
+from twisted.trial import _synctest
 
 # What the tests import are a million objects that stay: to look at them all for garbage takes long.
 gc.set_threshold(5000, 20, 50)
@@ -23,6 +24,10 @@ gc.set_threshold(5000, 20, 50)
 # Which characters there are takes seconds to find out: once, for all processes, and the next time too.
 configuration.set_hypothesis_home_dir(Path(__file__).parents[1] / ".hypothesis")
 charmap.intervals_from_codec("utf-8")
+
+# For each test, trial makes each of some two thousand modules forget what it has warned of. That goes without
+# saying: trial changes the filters of warnings as well, with which Python forgets all that by itself.
+_synctest._setWarningRegistryToNone = lambda modules: None
 
 hypothesis.settings.register_profile(
     "default", derandomize=True, deadline=None, max_examples=25, database=None
