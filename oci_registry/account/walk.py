@@ -5,7 +5,6 @@ It notices what other processes have stored and removed, and what was lost with 
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +50,7 @@ def compare(books: Books, *, empty: bool) -> Iterator[None]:
 class _Seen:
     """The keys that a walk has come by, in a temporary table: a look at each would cost too much.
 
-    A digest of eight bytes stands for each. If two of a million were the same, which is unlikely, one of
+    A hash of eight bytes stands for each. If two of a million were the same, which is unlikely, one of
     them would be found to be gone by a later comparison.
     """
 
@@ -70,7 +69,8 @@ class _Seen:
 
 
 def _short(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), signed=True)
+    # Of this process alone, as the table is; hashlib would bring OpenSSL along.
+    return hash(key)
 
 
 def _keys(sql: sqlite3.Connection) -> Iterator[str]:
