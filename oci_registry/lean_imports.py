@@ -91,7 +91,11 @@ def called(module: str, name: str) -> object:
     """Return a function that calls what has that name in the module, which is executed then."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return getattr(import_module(module), name)(*args, **kwargs)
+        found = import_module(module)
+        if isinstance(found, _Later):
+            # It may be called while names are still provided.
+            _execute(found)
+        return getattr(found, name)(*args, **kwargs)
 
     return call
 
@@ -141,9 +145,14 @@ class _Later(ModuleType):
         if hasattr(self, "__path__") and find_spec(f"{self.__name__}.{name}") is not None:
             # The import of a submodule need not execute its package.
             return import_module(f"{self.__name__}.{name}")
-        loader: Any = self.__loader__
-        loader.execute(self)
+        _execute(self)
         return ModuleType.__getattribute__(self, name)
+
+
+def _execute(module: _Later) -> None:
+    """Execute a module, unless that has been done."""
+    loader: Any = module.__loader__
+    loader.execute(module)
 
 
 class _LaterLoader(Loader):

@@ -5,7 +5,6 @@ It detects what other processes have stored and removed, and what a crash has lo
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -70,7 +69,8 @@ class _Seen:
 
 
 def _short(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), signed=True)
+    # Of this process alone, as the table is; hashlib would bring OpenSSL along.
+    return hash(key)
 
 
 def _keys(sql: sqlite3.Connection) -> Iterator[str]:

@@ -25,7 +25,7 @@ class Answer:
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object."""
-        return {name: _plain(getattr(self, name)) for name in _names(type(self))}
+        return {name: _plain(getattr(self, name)) for name in _names(self)}
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -60,7 +60,7 @@ def _pieces(value: object) -> Iterator[str]:
         yield _text(_plain(value))
     elif isinstance(value, Answer):
         begin = "{"
-        for name in _names(type(value)):
+        for name in _names(value):
             yield f'{begin}"{name}":'
             yield from _pieces(getattr(value, name))
             begin = ","
@@ -93,8 +93,8 @@ def _count(value: object, most: int) -> int:
     """Return how many values there are in a value, itself included, or some number above *most*."""
     parts: Iterable[object]
     if isinstance(value, Answer):
-        count = 1 + len(_names(type(value)))
-        parts = (getattr(value, name) for name in _with_parts(type(value)))
+        count = 1 + len(_names(value))
+        parts = (getattr(value, name) for name in _with_parts(type(value)))  # type: ignore[arg-type]
     elif isinstance(value, tuple):
         count, parts = 1 + len(value), value
     elif isinstance(value, Mapping):
@@ -112,16 +112,20 @@ def _text(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-@cache
-def _names(kind: type[Answer]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
+def _names(answer: Answer) -> tuple[str, ...]:
+    return _names_of(type(answer))  # type: ignore[arg-type]
 
 
 @cache
-def _with_parts(kind: type[Answer]) -> tuple[str, ...]:
+def _names_of(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+@cache
+def _with_parts(kind: type[Any]) -> tuple[str, ...]:
     """Return the names of the fields whose values may have parts."""
-    hints = _hints(kind)
-    return tuple(name for name in _names(kind) if not _is_simple(hints[name]))
+    hints = get_type_hints(kind)
+    return tuple(name for name in hints if not _is_simple(hints[name]))
 
 
 def _is_simple(kind: Any) -> bool:

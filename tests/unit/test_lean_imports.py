@@ -289,6 +289,16 @@ class Later(SynchronousTestCase):
         self.assertIsNot(taken["Base"], module.Base)
         self.assertIs(taken["found"], sys.modules[f"{self.package}.other"].found)
 
+    def test_called_meanwhile(self) -> None:
+        """What is called while names are provided is the real thing."""
+        with executing_later({self.package}, {self.package: {"value": called}}):
+            self.write("__init__", "value = dict\n")
+            value = import_module(self.package).value
+            self.assertIsNot(dict, value)
+            self.assertEqual({"a": 1}, value(a=1))
+            self.assertIs(dict, sys.modules[self.package].value)
+            self.assertEqual({"a": 1}, value(a=1))
+
     def test_twisted(self) -> None:
         """What Twisted takes of such modules works when it is called."""
         script = (

@@ -38,8 +38,9 @@ def parse_timestamp(value: Any) -> datetime:
             found = _HTTP.fullmatch(value)
             if found is not None:
                 day, month, *rest = found.groups()
-                year, *clock = map(int, rest)
-                return datetime(year, _MONTHS[month], int(day), *clock, tzinfo=UTC)
+                year, hour, minute, second = map(int, rest)
+                number = _MONTHS[month]
+                return datetime(year, number, int(day), hour, minute, second, tzinfo=UTC)
         except (KeyError, ValueError):
             # Not a date that there is.
             pass
