@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from oci_registry.storage.interfaces import IDriver
+from oci_registry.streams.recent import RecentValues
 
 GRANULARITY = 60.0
 """Seconds of use that share one touch of the stored object."""
@@ -25,14 +24,14 @@ class Usage:
         """When this process started, in seconds since the epoch."""
         self._driver = driver
         self._clock = clock
-        self._remembered = remembered
-        # An object that is used again comes last again; to look it up is no use.
-        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        # When each was used, and the last use that was written; to look them up is no use.
+        self._used: RecentValues[float] = RecentValues(remembered)
+        self._written: RecentValues[float] = RecentValues(remembered)
 
     def used(self, key: str) -> None:
         """Note that the object at *key* is being used now."""
         now = self._clock.seconds()
-        written = self._used.get(key, (0.0, 0.0))[1]
+        written = self._written.peek(key) or 0.0
         if now - written >= GRANULARITY:
             written = now
             # A failing store is noticed elsewhere, where its results matter.
@@ -41,23 +40,22 @@ class Usage:
 
     def last(self, key: str, stored: float) -> float:
         """Return when the object was last used, given what the medium says; seconds since the epoch."""
-        return max(stored, self._used.get(key, (0.0, 0.0))[0])
+        return max(stored, self._used.peek(key) or 0.0)
 
     def inherit(self, key: str, when: float) -> None:
         """Count an object as used at *when*, when something that refers to it was."""
-        if when > self._used.get(key, (0.0, 0.0))[0]:
+        if when > (self._used.peek(key) or 0.0):
             self._note(key, when, when)
             self._driver.touch(key, when).addErrback(_ignore)
 
     def _note(self, key: str, used: float, written: float) -> None:
-        self._used[key] = (used, written)
-        self._used.move_to_end(key)
-        if len(self._used) > self._remembered:
-            self._used.popitem(last=False)
+        self._used.put(key, used)
+        self._written.put(key, written)
 
     def forget(self, key: str) -> None:
         """Forget an object that is removed."""
-        self._used.pop(key, None)
+        self._used.remove(key)
+        self._written.remove(key)
 
 
 def _ignore(failure: Failure) -> None:

@@ -1,14 +1,18 @@
-"""A table of what was used last, bounded in number and in weight."""
+"""Tables of what was used last, bounded in number, or also in weight."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from itertools import islice
 from math import inf
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+Atom = TypeVar("Atom", str, bytes, float, int, bool)
+_PART = 16
+"""Of a full table one in so many entries is removed at once."""
 
 
 class RecentTable(Generic[K, V]):
@@ -62,3 +66,64 @@ class RecentTable(Generic[K, V]):
     def find(self, wanted: Callable[[V], bool]) -> list[tuple[K, V]]:
         """Return the entries whose value is *wanted*, which is no use of them."""
         return [(key, value) for key, value in self._entries.items() if wanted(value)]
+
+
+class RecentValues(Generic[Atom]):
+    """Keep strings, bytes or numbers by name, those that were used last: at most *entries*.
+
+    However many there are, the garbage collector looks at none of them, during which nobody is answered: a
+    plain dictionary of nothing but such values is nothing to it. Each node of an OrderedDict is.
+    """
+
+    def __init__(self, entries: int) -> None:
+        self._most = entries
+        # Dictionaries keep their order: what is used is taken out and put in again.
+        self._values: dict[str, Atom] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names; what was used last comes last."""
+        return iter(self._values)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more makes others go."""
+        return len(self._values) >= self._most
+
+    def get(self, name: str) -> Atom | None:
+        """Return a value, which counts as a use of it, or None."""
+        value = self._values.pop(name, None)
+        if value is not None:
+            self._values[name] = value
+        return value
+
+    def peek(self, name: str) -> Atom | None:
+        """Return a value, which is no use of it, or None."""
+        return self._values.get(name)
+
+    def put(self, name: str, value: Atom) -> None:
+        """Add or replace a value; remove some that were not used for the longest time."""
+        values = self._values
+        values.pop(name, None)
+        values[name] = value
+        if len(values) > self._most:
+            # One by one, the dictionary would look for its first entry among more and more gaps.
+            for oldest in list(islice(values, max(1, self._most // _PART))):
+                del values[oldest]
+
+    def remove(self, name: str) -> None:
+        """Remove a value, if it is there."""
+        self._values.pop(name, None)
+
+    def entries(self) -> dict[str, Atom]:
+        """Return a copy of all of them."""
+        return dict(self._values)
+
+    def clear(self) -> None:
+        """Remove all values."""
+        self._values.clear()
