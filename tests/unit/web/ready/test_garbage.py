@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.web.ready.support import RAW, Mirror
 
-COUNT = 50
+COUNT = 25
 OURS = ("oci_registry.web.", "oci_registry.pullthrough.hits", "oci_registry.upstream.table")
 FUNCTIONS = ("function", "method", "cell", "partial")
 
