@@ -31,12 +31,11 @@ class Usage:
     def used(self, key: str) -> None:
         """Note that the object at *key* is being used now."""
         now = self._clock.seconds()
-        written = self._written.peek(key) or 0.0
-        if now - written >= GRANULARITY:
-            written = now
+        if now - (self._written.peek(key) or 0.0) >= GRANULARITY:
+            self._written.put(key, now)
             # A failing store is noticed elsewhere, where its results matter.
             self._driver.touch(key, now).addErrback(_ignore)
-        self._note(key, now, written)
+        self._used.put(key, now)
 
     def last(self, key: str, stored: float) -> float:
         """Return when the object was last used, given what the medium says; seconds since the epoch."""
@@ -45,12 +44,9 @@ class Usage:
     def inherit(self, key: str, when: float) -> None:
         """Count an object as used at *when*, when something that refers to it was."""
         if when > (self._used.peek(key) or 0.0):
-            self._note(key, when, when)
+            self._used.put(key, when)
+            self._written.put(key, when)
             self._driver.touch(key, when).addErrback(_ignore)
-
-    def _note(self, key: str, used: float, written: float) -> None:
-        self._used.put(key, used)
-        self._written.put(key, written)
 
     def forget(self, key: str) -> None:
         """Forget an object that is removed."""
