@@ -19,10 +19,11 @@ _LABEL = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
-def pieces(metric: Metric, plain: Set[str] = frozenset()) -> Iterator[bytes]:
+def pieces(metric: Metric, plain: Set[str] = frozenset(), *, more: bool = False) -> Iterator[bytes]:
     """Return the text of a metric in pieces of few samples; its description only in the first.
 
-    *plain*: names of counters that do not end with ``_total``, whatever type they have.
+    *plain*: names of counters that do not end with ``_total``, whatever type they have. *more*: these are
+    further samples of the metric before, which has the description.
     """
     name, kind = metric.name, metric.type
     if name in plain:
@@ -34,13 +35,15 @@ def pieces(metric: Metric, plain: Set[str] = frozenset()) -> Iterator[bytes]:
     # A time of creation is a separate metric, and the samples of one metric must be adjacent.
     created = [sample for sample in metric.samples if sample.name.endswith(_CREATED)]
     others = [sample for sample in metric.samples if not sample.name.endswith(_CREATED)]
-    yield from _family(name, kind, metric.documentation, others)
+    yield from _family(name, kind, metric.documentation, others, more=more)
     if created:
         yield from _family(metric.name + _CREATED, "gauge", metric.documentation, created)
 
 
-def _family(name: str, kind: str, text: str, samples: list[Sample]) -> Iterator[bytes]:
-    before = f"# HELP {name} {text.translate(_HELP)}\n# TYPE {name} {kind}\n"
+def _family(
+    name: str, kind: str, text: str, samples: list[Sample], *, more: bool = False
+) -> Iterator[bytes]:
+    before = "" if more else f"# HELP {name} {text.translate(_HELP)}\n# TYPE {name} {kind}\n"
     for start in range(0, len(samples) or 1, SAMPLES_AT_ONCE):
         yield (before + _lines(samples[start : start + SAMPLES_AT_ONCE])).encode()
         before = ""

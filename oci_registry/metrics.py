@@ -17,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
 from oci_registry import exposition
+from oci_registry.host_gauges import HostGauge
 from oci_registry.plain_counters import PlainCounters
 from oci_registry.pull_counts import PullCounts
 from oci_registry.response_metrics import Key, ResponseCounts, ResponseSeconds
@@ -39,9 +40,9 @@ class HostMetrics:
 
     def __init__(self, metrics: Metrics, namespace: str, host: str | None) -> None:
         self._metrics = metrics
-        self._labels = (namespace, host)
+        self._labels = (namespace, host or "")
         self._namespace = namespace
-        self._values: dict[Gauge, float] = {}
+        self._values: dict[HostGauge, float] = {}
         self._same = [] if host is None else metrics.same_host(namespace, host)
         if host is not None:
             self._same.append(self)
@@ -86,14 +87,14 @@ class HostMetrics:
         others = self._same[-1]._values if self._same else {}
         for gauge in self._values:
             if gauge not in others:
-                gauge.remove(*self._labels)
+                gauge.remove(self._labels)
         for gauge, value in others.items():
-            gauge.labels(*self._labels).set(value)
+            gauge.set(self._labels, value)
 
-    def _set(self, gauge: Gauge, value: float) -> None:
+    def _set(self, gauge: HostGauge, value: float) -> None:
         self._values[gauge] = value
         if self._same and self._same[-1] is self:
-            gauge.labels(*self._labels).set(value)
+            gauge.set(self._labels, value)
 
 
 class Metrics:
@@ -250,8 +251,10 @@ class Metrics:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"oci_registry_{name}", text, labels, registry=self.registry)
 
-    def _of_hosts(self, name: str, text: str) -> Gauge:
-        return self._gauge(f"upstream_{name}", text, "namespace", "host")
+    def _of_hosts(self, name: str, text: str) -> HostGauge:
+        gauge = HostGauge(f"oci_registry_upstream_{name}", text)
+        self.registry.register(gauge)
+        return gauge
 
     def _of_store(self, name: str, text: str, value: float = nan) -> Gauge:
         """Make a gauge of the store. It is NaN while the value is unknown, which no alert matches."""
@@ -362,5 +365,8 @@ class Metrics:
 
         With hundreds of upstreams the whole takes 100 ms.
         """
+        before = None
         for metric in self.registry.collect():
-            yield from exposition.pieces(metric, self._plain.names)
+            more = metric.name == before
+            yield from exposition.pieces(metric, self._plain.names, more=more)
+            before = metric.name

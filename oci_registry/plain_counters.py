@@ -19,6 +19,7 @@ class PlainCounters(Collector):
         self._help = names
         self._values: dict[str, dict[str, int]] = {name: {} for name in names}
         self.names = frozenset(names)
+        self._counters: dict[tuple[str, str], Callable[[], None]] = {}
 
     def increment(self, name: str, namespace: str) -> None:
         self.counter(name, namespace)()
@@ -28,12 +29,16 @@ class PlainCounters(Collector):
         return sum(sum(of.values()) for name, of in self._values.items() if name.endswith(end))
 
     def counter(self, name: str, namespace: str) -> Callable[[], None]:
-        """Return a function that counts one more."""
+        """Return a function that counts one more: always the same one, since thousands keep it."""
+        known = self._counters.get((name, namespace))
+        if known is not None:
+            return known
         values = self._values[name]
 
         def increment() -> None:
             values[namespace] = values.get(namespace, 0) + 1
 
+        self._counters[name, namespace] = increment
         return increment
 
     def collect(self) -> Iterator[Metric]:

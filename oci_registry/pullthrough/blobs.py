@@ -329,7 +329,7 @@ class BlobCache:
         """Look in the store, and again if the blob was committed meanwhile."""
         before = self._transfers.last_commit(digest)
         stored = await self._health.or_default(READ, look(), None)
-        if stored is None and self._transfers.last_commit(digest) is not before:
+        if stored is None and self._transfers.last_commit(digest) != before:
             stored = await self._health.or_default(READ, look(), None)
         return stored
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import Self
+
+from attrs import define
 
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.sizes import KnownSizes
@@ -19,63 +22,79 @@ from oci_registry.storage.tags import TagRecord
 from oci_registry.upstream.table import Target
 
 
+def _always() -> bool:
+    return True
+
+
+@define(eq=False)
 class ManifestHit:
     """A hit of a manifest in memory: by digest, or by a tag while that is fresh.
 
-    *tagged*: the tag, its record, and for how many seconds after its confirmation it is fresh. The upstream
-    and its settings have to be the same as before. *count*: counts a hit.
+    *count*: counts a hit. There are thousands of these, at which the garbage collector looks: so each is one
+    object.
     """
 
-    def __init__(
-        self,
+    _known: KnownManifests
+    _sizes: KnownSizes
+    _host: str
+    _repository: str
+    _manifest: Manifest
+    _key: str
+    count: Callable[[], None]
+    _tag_key: str = ""
+    _form: bytes | None = None
+    confirmed: float = 0.0
+    """When upstream has confirmed the tag, in seconds since the epoch; 0 for a digest."""
+    max_age: float = inf
+    """How many seconds from then on the tag is fresh, for the caller to check."""
+    route: str | None = None
+    """The label under which the metrics count it, for the caller to set."""
+    is_valid: Callable[[], bool] = _always
+    """Whether the target still means the same upstream with the same settings, for the caller to set."""
+    _losses: int = -1
+
+    @classmethod
+    def of(
+        cls,
         known: KnownManifests,
         sizes: KnownSizes,
         target: Target,
         manifest: Manifest,
         tagged: tuple[Tag, TagRecord, float] | None,
         count: Callable[[], None],
-    ) -> None:
-        self._known = known
-        self._sizes = sizes
-        self._target = target
-        self._manifest = manifest
-        host = target.upstream.namespace
-        self._key = manifest_key(host, manifest.digest)
-        self._count = count
-        self._losses = -1
-        self._record: TagRecord | None = None
-        self._tag_key = ""
-        self.confirmed = 0.0
-        """When upstream has confirmed the tag, in seconds since the epoch; 0 for a digest."""
-        self.max_age = inf
-        """How many seconds from then on the tag is fresh, for the caller to check."""
+    ) -> Self:
+        """Return the hit. *tagged*: the tag, its record, and for how many seconds that is fresh."""
+        host, repository = target.upstream.namespace, target.repository
+        key = manifest_key(host, manifest.digest)
+        hit = cls(known, sizes, host, repository, manifest, key, count)
         if tagged is not None:
-            tag, self._record, self.max_age = tagged
-            self._tag_key = tag_key(host, target.repository, tag.name)
-            self.confirmed = self._record.checked
+            tag, record, hit.max_age = tagged
+            hit._tag_key = tag_key(host, repository, tag.name)
+            hit._form = known.tag_form(hit._tag_key)
+            hit.confirmed = record.checked
+        return hit
 
     def holds(self) -> bool:
-        """Whether the cache has the same objects in memory as before."""
-        if self._record is not None and self._known.tag_at(self._tag_key) is not self._record:
+        """Whether it is valid, and the cache has the same objects in memory as before."""
+        if not self.is_valid():
+            return False
+        if self._form is not None and self._known.tag_at(self._tag_key) is not self._form:
             return False
         return self._known.manifest_at(self._key) is self._manifest
 
-    def count(self) -> None:
-        """Count one more hit."""
-        self._count()
-
-    def repeat(self) -> bool:
-        """Count one more hit and return True, if the cache has the same objects in memory as before."""
+    def serve(self) -> bool:
+        """Count one more hit and return True, if it holds."""
         # The same as `holds`, inlined to save a call for each hit.
-        if self._record is not None and self._known.tag_at(self._tag_key) is not self._record:
+        if not self.is_valid():
+            return False
+        if self._form is not None and self._known.tag_at(self._tag_key) is not self._form:
             return False
         if self._known.manifest_at(self._key) is not self._manifest:
             return False
         if self._losses != self._sizes.losses:
-            target = self._target
-            self._sizes.learn(target.upstream.namespace, target.repository, self._manifest)
+            self._sizes.learn(self._host, self._repository, self._manifest)
             self._losses = self._sizes.losses
-        self._count()
+        self.count()
         return True
 
 

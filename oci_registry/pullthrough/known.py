@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 
-from cachetools import LRUCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.pullthrough.holding import Holding
@@ -22,6 +21,7 @@ from oci_registry.storage.keys import history_key, manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.tags import TagRecord, TagStore
+from oci_registry.streams.recent import RecentValues
 from oci_registry.upstream.table import Target
 
 NEGATIVE_TAGS = 10_000
@@ -58,8 +58,9 @@ class KnownManifests:
         self._histories = histories
         self._holding = holding
         holding.watch(self._hold_changed)
-        self._negative: LRUCache[str, bool] = LRUCache(NEGATIVE_TAGS)
-        self._begun: LRUCache[Names, bool] = LRUCache(BEGUN_HISTORIES)
+        self._negative: RecentValues[bool] = RecentValues(NEGATIVE_TAGS)
+        # By the keys of the histories.
+        self._begun: RecentValues[bool] = RecentValues(BEGUN_HISTORIES)
 
     def recall(self, target: Target, digest: Digest) -> Manifest | None:
         """Return a manifest if it is in memory."""
@@ -119,14 +120,15 @@ class KnownManifests:
         """Return the record of a tag if it is in memory."""
         return self._tags.recall(*_names(target, tag))
 
-    def tag_at(self, key: str) -> TagRecord | None:
-        """Return the record at a key of the store if it is in memory.
+    def tag_form(self, key: str) -> bytes | None:
+        """Return what is in memory of the record at a key of the store: another object after each change."""
+        return self._tags.form_at(key)
 
-        None if it must be revalidated, or could not be written.
-        """
+    def tag_at(self, key: str) -> bytes | None:
+        """Return `tag_form`; None if the tag must be revalidated, or the record could not be written."""
         if key in self._negative or self._writer.is_lost(key):
             return None
-        return self._tags.recall_at(key)
+        return self._tags.form_at(key)
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return the record of a tag; None if it is not stored or cannot be read."""
@@ -159,7 +161,7 @@ class KnownManifests:
         record = TagRecord(manifest.digest, manifest.media_type, original.written)
         self._tags.remember(*names, record)
         # It may have been confirmed, moved and evicted here since then.
-        self._negative[tag_key(*names)] = True
+        self._negative.put(tag_key(*names), True)
         return record
 
     def is_negative(self, target: Target, tag: Tag) -> bool:
@@ -228,14 +230,14 @@ class KnownManifests:
         record = TagRecord(
             manifest.digest, manifest.media_type, now, first=first, waiting=decision.waiting
         )
-        self._negative.pop(tag_key(*names), None)
+        self._negative.remove(tag_key(*names))
         self._tags.remember(*names, record)
         if not self._tags.is_stored(*names, record):
             self._write(names, record)
         if decision.moved and (before is not None or self._has_min_age(target, tag)):
             # A tag that has never moved has its whole history in its record.
             self._add_to_history(names, decision.seen)
-        elif names not in self._begun and self._has_min_age(target, tag):
+        elif history_key(*names) not in self._begun and self._has_min_age(target, tag):
             # It was known before a minimum age was set. Without a history it would be new once its record
             # is evicted.
             self._begin_history(names, decision.seen)
@@ -248,19 +250,19 @@ class KnownManifests:
 
         async def begin() -> None:
             await self._histories.begin(*names, seen)
-            self._begun[names] = True
+            self._begun.put(history_key(*names), True)
 
         self._writer.write(history_key(*names), begin)
 
     def _add_to_history(self, names: Names, seen: Sequence[Sighting]) -> None:
-        self._begun[names] = True
+        self._begun.put(history_key(*names), True)
         self._histories.remember(*names, seen)
 
         async def write() -> None:
             try:
                 await self._histories.write(*names)
             except StoreError:
-                self._begun.pop(names, None)
+                self._begun.remove(history_key(*names))
                 raise
 
         self._writer.write(history_key(*names), write)
@@ -272,7 +274,7 @@ class KnownManifests:
             await self._tags.put(*names, record)
             found = self._manifests.peek(names[0], record.digest)
             there = await self._health.or_default(READ, _is_there(found), True)
-            if not there and self._tags.recall(*names) is record:
+            if not there and self._tags.recall(*names) == record:
                 await self._tags.delete(*names)
 
         self._writer.write(
@@ -301,7 +303,7 @@ class KnownManifests:
         Then its history stays, so that another digest does not pass as the first one of an unknown tag.
         """
         names = _names(target, tag)
-        self._negative[tag_key(*names)] = True
+        self._negative.put(tag_key(*names), True)
         if gone:
             seen = sightings_of(self._tags.recall(*names))
             if seen and self._has_min_age(target, tag):

@@ -132,7 +132,7 @@ class ManifestCache:
         if served.outcome is not Outcome.HIT or served.age is not None:
             return None
         count = self._metrics.hits("manifest", target.upstream.namespace)
-        return ManifestHit(self._known, self._sizes, target, manifest, tagged, count)
+        return ManifestHit.of(self._known, self._sizes, target, manifest, tagged, count)
 
     async def stop(self) -> None:
         """Cancel all requests to upstream, and wait until they have ended."""

@@ -8,7 +8,6 @@ from contextlib import suppress
 from itertools import islice
 
 from attrs import frozen
-from cachetools import TTLCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -25,6 +24,7 @@ from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.room import Room, Unlimited
 from oci_registry.streams.parsing import LARGE
+from oci_registry.streams.recent import RecentValues
 from oci_registry.streams.steps import Pause
 from oci_registry.upstream.table import Target
 
@@ -91,9 +91,9 @@ class Prefetcher:
         self._metrics = metrics
         self._pause = pause
         self._limits = limits
-        self._recent: TTLCache[tuple[str, str, Digest], None] = TTLCache(
-            limits.remembered, limits.again, timer=clock.seconds
-        )
+        self._clock = clock
+        # When each manifest was pulled, by its name.
+        self._recent: RecentValues[float] = RecentValues(limits.remembered)
         self._queues: dict[str, deque[_Item]] = {}
         self._running: Counter[str] = Counter()
         self._named = 0
@@ -106,10 +106,11 @@ class Prefetcher:
             return
         repository = (target.upstream.namespace, target.repository)
         self._platforms.use(repository, manifest.digest)
-        key = (*repository, manifest.digest)
-        if key in self._recent:
+        key, now = f"{'/'.join(repository)}@{manifest.digest}", self._clock.seconds()
+        before = self._recent.peek(key)
+        if before is not None and 0 <= now - before < self._limits.again:
             return
-        self._recent[key] = None
+        self._recent.put(key, now)
         self._expand(target, manifest)
         self._begin()
 

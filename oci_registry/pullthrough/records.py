@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from attrs import field, frozen
-from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -14,6 +13,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.pullthrough.store_health import WRITTEN, StoreHealth
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.recent import RecentValues
 from oci_registry.streams.waiters import Waiters
 
 
@@ -69,7 +69,7 @@ class RecordWriter:
         self._waiting_size = 0
         self._under_way: dict[str, Deferred[None]] = {}
         # Keys whose last record was dropped or could not be written, and when that was.
-        self._lost: LRUCache[str, float] = LRUCache(self._limits.lost)
+        self._lost: RecentValues[float] = RecentValues(self._limits.lost)
         self._idle: Waiters[None] = Waiters()
         self._stopped = False
 
@@ -88,7 +88,7 @@ class RecordWriter:
             self.is_lost(key)
             and key not in self._waiting
             and key not in self._under_way
-            and self._clock.seconds() - self._lost[key] >= self._limits.again
+            and self._clock.seconds() - (self._lost.peek(key) or 0.0) >= self._limits.again
         )
 
     def write(
@@ -121,7 +121,7 @@ class RecordWriter:
     async def discard(self, key: str) -> None:
         """Forget what waits to be written at *key*, and wait until nothing is being written there."""
         self._take(key)
-        self._lost.pop(key, None)
+        self._lost.remove(key)
         writing = self._under_way.get(key)
         if writing is not None:
             ended: Deferred[None] = Deferred()
@@ -132,7 +132,7 @@ class RecordWriter:
 
             writing.addBoth(end)
             await ended
-            self._lost.pop(key, None)
+            self._lost.remove(key)
 
     async def stop(self) -> None:
         """Accept no more records, and wait until all are written; give up after `limits.stopping`."""
@@ -174,7 +174,7 @@ class RecordWriter:
             writing.addErrback(self._crashed).addCallback(self._ended, record.key)
 
     def _lose(self, key: str) -> None:
-        self._lost[key] = self._clock.seconds()
+        self._lost.put(key, self._clock.seconds())
 
     def _may_begin(self, record: _Record) -> bool:
         return not (
@@ -189,7 +189,7 @@ class RecordWriter:
             if record.when is None or await record.when():
                 await record.work()
                 self._health.record_success(WRITTEN)
-            self._lost.pop(record.key, None)
+            self._lost.remove(record.key)
         except StoreError as error:
             self._lose(record.key)
             self._health.record_failure(WRITTEN, error)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 
 from attrs import frozen
-from cachetools import LRUCache
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
+from oci_registry.streams.recent import RecentValues
 
 
 @frozen
@@ -45,8 +45,8 @@ class KnownSizes:
 
     def __init__(self, limits: SizeLimits = SizeLimits()) -> None:
         self._of_one_manifest = limits.of_one_manifest
-        self._hints: LRUCache[str, int] = LRUCache(limits.hints)
-        self._verified: LRUCache[Digest, int] = LRUCache(limits.verified)
+        self._hints: RecentValues[int] = RecentValues(limits.hints)
+        self._verified: RecentValues[int] = RecentValues(limits.verified)
         self._last: tuple[str, str, Digest] | None = None
         self.losses = 0
         """How often a hint was replaced or removed: until it changes, all learned hints are known."""
@@ -64,12 +64,12 @@ class KnownSizes:
     def _keep(self, key: str, size: int) -> None:
         before = self._hints.get(key)
         if before != size:
-            self.losses += before is not None or len(self._hints) >= self._hints.maxsize
-            self._hints[key] = size
+            self.losses += before is not None or self._hints.is_full
+            self._hints.put(key, size)
 
     def get(self, host: str, repository: str, digest: Digest) -> int | None:
         """Return a blob's size if it was verified, or a manifest of the same repository states it."""
-        verified: int | None = self._verified.get(digest)
+        verified = self._verified.get(str(digest))
         return self._hints.get(hint_key(host, repository, digest)) if verified is None else verified
 
     def repositories(self, digest: Digest) -> list[tuple[str, str]]:
@@ -81,11 +81,11 @@ class KnownSizes:
     def contradict(self, host: str, repository: str, digest: Digest, size: int) -> None:
         """Forget a hint other than *size*, the bytes that the blob has according to upstream or the store."""
         key = hint_key(host, repository, digest)
-        if self._hints.get(key, size) != size:
-            del self._hints[key]
+        if self._hints.get(key) not in (None, size):
+            self._hints.remove(key)
             self.losses += 1
             self._last = None
 
     def verified(self, digest: Digest, size: int) -> None:
         """Remember the size of verified content whose size upstream did not announce."""
-        self._verified[digest] = size
+        self._verified.put(str(digest), size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
-from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -15,6 +14,7 @@ from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooManyRequests
 from oci_registry.streams.follower import TransferCrashed, TransferFailed
 from oci_registry.streams.growing import GrowingBlob, Unwanted
+from oci_registry.streams.recent import RecentValues
 from oci_registry.upstream.table import Target
 
 T = TypeVar("T")
@@ -48,7 +48,9 @@ class Transfers:
         self._limits = downloader.limits
         self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
-        self._commits: LRUCache[Digest, object] = LRUCache(_COMMITS)
+        # A number for each, by digest.
+        self._commits: RecentValues[int] = RecentValues(_COMMITS)
+        self._committed_before = 0
 
     def __contains__(self, digest: Digest) -> bool:
         return digest in self._shared
@@ -57,9 +59,9 @@ class Transfers:
         """Return all that run, private ones too."""
         return iter(list(self._all))
 
-    def last_commit(self, digest: Digest) -> object:
-        """Return a marker of the latest commit of a blob: a different object after each commit."""
-        return self._commits.get(digest)
+    def last_commit(self, digest: Digest) -> int | None:
+        """Return the number of the latest commit of a blob, None if none is known."""
+        return self._commits.get(str(digest))
 
     def running(self, target: Target, digest: Digest, position: int = 0) -> GrowingBlob | None:
         """Return the growing blob of a transfer that a reader at *position* can join now, or None."""
@@ -199,7 +201,8 @@ class Transfers:
             transfer.end()
 
     def _committed(self, digest: Digest, size: int) -> None:
-        self._commits[digest] = object()
+        self._committed_before += 1
+        self._commits.put(str(digest), self._committed_before)
         self._store.committed(digest, size)
 
     def _failed(self, transfer: Transfer, error: Exception) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from attrs import frozen
-from cachetools import LRUCache
 
 from oci_registry.spec.contents import Child
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.platforms import Platform
 from oci_registry.storage.platforms import Repository, Used
+from oci_registry.streams.recent import RecentValues
 
 
 @frozen
@@ -34,7 +34,8 @@ class UsedPlatforms:
 
     def __init__(self, limits: PlatformLimits = PlatformLimits()) -> None:
         self._limits = limits
-        self._known: LRUCache[tuple[str, str, Digest], Platform] = LRUCache(limits.manifests)
+        # As text: there are many, and the garbage collector does not look at that.
+        self._known: RecentValues[str] = RecentValues(limits.manifests)
         # The repository that was used last comes last.
         self._used: dict[Repository, tuple[Platform, ...]] = {}
 
@@ -49,13 +50,14 @@ class UsedPlatforms:
             if number >= self._limits.of_one_index:
                 break
             if child.platform is not None:
-                self._known[*repository, child.descriptor.digest] = child.platform
+                self._known.put(_key(repository, child.descriptor.digest), str(child.platform))
 
     def use(self, repository: Repository, digest: Digest) -> bool:
         """A client has pulled a manifest, whose platform may be known; return whether it is a new one."""
-        platform = self._known.get((*repository, digest))
-        if platform is None:
+        known = self._known.get(_key(repository, digest))
+        if known is None:
             return False
+        platform = Platform.parse(known)
         used = self._used.pop(repository, ())
         others = (other for other in used if other != platform)
         # The one that was used last stays longest.
@@ -86,6 +88,10 @@ class UsedPlatforms:
     def _forget(self) -> None:
         while len(self._used) > self._limits.repositories:
             del self._used[next(iter(self._used))]
+
+
+def _key(repository: Repository, digest: Digest) -> str:
+    return f"{'/'.join(repository)}@{digest}"
 
 
 def _is_of(platform: Platform, known: Iterable[Platform]) -> bool:

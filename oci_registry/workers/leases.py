@@ -33,8 +33,7 @@ class Loan:
 def pack_lease(loan: Loan) -> bytes | None:
     """Return the message that lends an entry; None if it is too large for one."""
     entry, target = loan.entry, loan.target
-    answer, shown = entry.answer, entry.shown
-    pieces = (answer.start, answer.middle, answer.end, answer.body)
+    pieces = (entry.start, entry.middle, entry.end, entry.body)
     if len(target) + sum(map(len, pieces)) > MAX_MESSAGE - _ROOM:
         return None
     return pack(
@@ -43,10 +42,10 @@ def pack_lease(loan: Loan) -> bytes | None:
         target=target.decode("latin-1"),
         until=loan.until,
         pieces=[len(piece) for piece in pieces],
-        confirmed=answer.confirmed,
-        max_age=None if answer.max_age == inf else answer.max_age,
+        confirmed=entry.confirmed,
+        max_age=None if entry.max_age == inf else entry.max_age,
         route=entry.repeatable.route,
-        shown=[shown.uri, shown.namespace, shown.outcome],
+        shown=list(entry.shown),
     )
 
 
@@ -72,7 +71,9 @@ def unpack_lease(message: Message) -> Lease:
     max_age = inf if fields["max_age"] is None else float(fields["max_age"])
     answer = ReadyAnswer(start, middle, end, body, float(fields["confirmed"]), max_age)
     target = str(fields["target"]).encode("latin-1")
-    return Lease(target, float(fields["until"]), answer, Shown(*fields["shown"]), fields["route"])
+    uri, namespace, outcome = fields["shown"]
+    shown = (uri, namespace, outcome)
+    return Lease(target, float(fields["until"]), answer, shown, fields["route"])
 
 
 class Lender:
@@ -131,4 +132,4 @@ class Borrower:
 
         answer = lease.answer
         repeatable = Repeatable(lease.route, serve, answer.confirmed, answer.max_age)
-        self._answers.borrow(lease.target, Entry(answer, repeatable, lease.shown))
+        self._answers.borrow(lease.target, Entry.of(answer, repeatable, lease.shown))

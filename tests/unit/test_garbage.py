@@ -5,14 +5,25 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
+from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.used_platforms import UsedPlatforms
+from oci_registry.spec.contents import Child
+from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.spec.platforms import Platform
 from oci_registry.storage.recent import RecentManifests
+from oci_registry.storage.tags import TagRecord, TagStore
+from oci_registry.storage.usage import Usage
+from oci_registry.streams.recent import RecentValues
 
 COUNT = 200
 LAYERS = 30
@@ -34,8 +45,24 @@ def image(number: int) -> Manifest:
     )
 
 
+class Nowhere:
+    """A driver that keeps nothing."""
+
+    def put(self, *_: object) -> Deferred[None]:
+        return succeed(None)
+
+    touch = put
+
+
+NOWHERE: Any = Nowhere()
+
+
 class Garbage(SynchronousTestCase):
     """What is added to the caches."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
 
     def tracked(self, add: Callable[[int], None]) -> float:
         """Return how many objects there are more for the collector after each call."""
@@ -61,3 +88,61 @@ class Garbage(SynchronousTestCase):
         found = self.tracked(lambda number: sizes.learn("docker.io", "library/app", image(number)))
         self.assertEqual(1029, sizes.get("docker.io", "library/app", Digest.of(b"7 29")))
         self.assertLess(found, 0.5)
+
+    def test_tags(self) -> None:
+        """Nor is the record of a tag."""
+        tags = TagStore(NOWHERE)
+
+        def add(number: int) -> None:
+            record = TagRecord(Digest.of(b"%d" % number), OCI_MANIFEST, float(number), first=1.0)
+            tags.remember("docker.io", "library/app", str(number), record)
+            self.successResultOf(
+                Deferred.fromCoroutine(tags.put("docker.io", "library/app", str(number), record))
+            )
+
+        found = self.tracked(add)
+        record = tags.recall("docker.io", "library/app", "7")
+        self.assertEqual(Digest.of(b"7"), record and record.digest)
+        self.assertLess(found, 0.5)
+
+    def test_uses(self) -> None:
+        """Nor is the last use of an object, and nothing goes over the table of them."""
+        usage = Usage(NOWHERE, self.clock)
+        found = self.tracked(lambda number: usage.used(str(number)))
+        self.assertEqual(self.clock.seconds(), usage.last("7", 0.0))
+        self.assertLess(found, 0.5)
+        for table in (usage._used, usage._written):
+            self.assertFalse(gc.is_tracked(table._values))
+
+    def test_tables(self) -> None:
+        """However much is in a table of values, the collector does not go over it."""
+        for value in ("x", b"x", 1.0, True):
+            values: RecentValues[Any] = RecentValues(COUNT)
+            for number in range(COUNT):
+                values.put(str(number), value)
+            for number in range(COUNT, 3 * COUNT):
+                values.put(str(number), value)
+                values.get(str(number - 5))
+            self.assertGreater(len(values), COUNT // 2)
+            self.assertFalse(gc.is_tracked(values._values))
+
+    def test_platforms(self) -> None:
+        """Nor is the platform of a manifest in an index."""
+        platforms = UsedPlatforms()
+        repository = ("docker.io", "library/app")
+
+        def add(number: int) -> None:
+            entry = Descriptor(OCI_MANIFEST, Digest.of(b"%d" % number), 1)
+            platforms.learn(repository, [Child(entry, Platform("linux", "amd64"))])
+
+        self.assertLess(self.tracked(add), 0.5)
+        self.assertTrue(platforms.use(repository, Digest.of(b"7")))
+
+    def test_counters(self) -> None:
+        """All answers from a registry count their hits with the same function."""
+        metrics = Metrics(("docker.io",))
+        one, other = (metrics.hits("manifest", "docker.io") for _ in range(2))
+        self.assertIs(one, other)
+        self.assertIsNot(one, metrics.hits("blob", "docker.io"))
+        other()
+        self.assertEqual((1, 0), metrics.hits_and_misses())

@@ -59,6 +59,28 @@ class Page(PageTestCase):
         )
         self.assertEqual(one, other)
 
+    def test_hosts(self) -> None:
+        """Hundreds of hosts are collected a few at a time, as one metric with one description."""
+        count = 3 * SAMPLES_AT_ONCE + 1
+        metrics = Metrics(f"r{number}.example" for number in range(count))
+        for number in range(count):
+            metrics.host(f"r{number}.example", "m.example").available(True)
+        name = "oci_registry_upstream_available"
+        parts = [one for one in metrics.registry.collect() if one.name == name]
+        self.assertEqual(
+            [SAMPLES_AT_ONCE, SAMPLES_AT_ONCE, SAMPLES_AT_ONCE, 1],
+            [len(part.samples) for part in parts],
+        )
+        lines = [line for line in metrics.page().decode().splitlines() if name in line]
+        self.assertEqual(
+            ["# HELP", "# TYPE"], [line.partition(f" {name}")[0] for line in lines[:2]]
+        )
+        wanted = [
+            f'{name}{{host="m.example",namespace="r{number}.example"}} 1.0'
+            for number in range(count)
+        ]
+        self.assertEqual(wanted, lines[2:])
+
     def test_names_that_people_know(self) -> None:
         """Hits and misses are counted by namespace, under names without a suffix."""
         for _ in range(2):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from cachetools import LRUCache
+from oci_registry.streams.recent import RecentValues
 
 REMEMBERED = 100_000
 """Files that are remembered; the least recently used are evicted."""
@@ -30,8 +30,9 @@ class VerifiedFiles:
         self._path = path
         self._lock = Lock()
         self._writing = Lock()
-        self._known: LRUCache[str, tuple[int, int]] = LRUCache(REMEMBERED)
-        self._unwritten: dict[str, tuple[int, int]] = {}
+        # Size and time of each, as the list has them.
+        self._known: RecentValues[str] = RecentValues(REMEMBERED)
+        self._unwritten: dict[str, str] = {}
         self._lines = 0
 
     @property
@@ -47,7 +48,9 @@ class VerifiedFiles:
     def add(self, key: str, status: os.stat_result) -> None:
         """Add the file of *key*, with its current size and time."""
         with self._lock:
-            self._known[key] = self._unwritten[key] = _size_and_time(status)
+            found = _size_and_time(status)
+            self._known.put(key, found)
+            self._unwritten[key] = found
             if len(self._unwritten) > REMEMBERED:
                 # The list cannot be written: drop the oldest.
                 del self._unwritten[next(iter(self._unwritten))]
@@ -55,7 +58,7 @@ class VerifiedFiles:
     def forget(self, key: str) -> None:
         """Forget the file of *key*. Its line in the list may stay, since it fits no other file."""
         with self._lock:
-            self._known.pop(key, None)
+            self._known.remove(key)
             self._unwritten.pop(key, None)
 
     def load(self) -> None:
@@ -67,7 +70,7 @@ class VerifiedFiles:
                 with suppress(ValueError):
                     key, size, modified = line.decode("ascii").split(" ")
                     with self._lock:
-                        self._known[key] = int(size), int(modified)
+                        self._known.put(key, f"{int(size)} {int(modified)}")
 
     def write(self) -> None:
         """Append new entries to the list; rewrite it if most of its lines are outdated."""
@@ -75,7 +78,7 @@ class VerifiedFiles:
             with self._lock:
                 unwritten, self._unwritten = self._unwritten, {}
                 compact = self._lines > 2 * len(self._known) + _SLACK
-                entries = dict(self._known) if compact else unwritten
+                entries = self._known.entries() if compact else unwritten
             if not entries:
                 return
             try:
@@ -85,10 +88,8 @@ class VerifiedFiles:
                     self._unwritten = {**unwritten, **self._unwritten}
                 raise
 
-    def _write(self, entries: dict[str, tuple[int, int]], *, compact: bool) -> None:
-        text = "".join(
-            f"{key} {size} {modified}\n" for key, (size, modified) in entries.items() if _fits(key)
-        )
+    def _write(self, entries: dict[str, str], *, compact: bool) -> None:
+        text = "".join(f"{key} {found}\n" for key, found in entries.items() if _fits(key))
         data = text.encode("ascii")
         if compact:
             new = self._path.with_name(f"{self._path.name}.new")
@@ -112,5 +113,5 @@ def _fits(key: str) -> bool:
     return key.isascii() and key.isprintable() and " " not in key
 
 
-def _size_and_time(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+def _size_and_time(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attrs import frozen
+from cachetools import LRUCache
 
 from oci_registry.pullthrough.hits import BlobHit, ManifestHit
 from oci_registry.upstream.interfaces import Upstream
@@ -13,48 +14,25 @@ from oci_registry.web.ready.table import ReadyAnswers, Repeatable, RepeatableBlo
 from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.site import RegistryRequest
 
+_UPSTREAMS = 1000
+"""Upstreams that are remembered."""
+
 
 def _nothing() -> None:
     """Offer nothing."""
 
 
 @frozen(eq=False)
-class _Again:
-    """A *hit* again, while the *table* has this *generation* and the upstream: a `Repeats`.
+class _Same:
+    """Whether *table* is of this *generation* and has the *upstream*."""
 
-    One object in place of six functions, since there are thousands that the garbage collector traverses.
-    """
-
-    route: str
-    _hit: ManifestHit
     _table: UpstreamTable
-    _upstream: Upstream
-    _generation: int
-
-    @property
-    def confirmed(self) -> float:
-        return self._hit.confirmed
-
-    @property
-    def max_age(self) -> float:
-        return self._hit.max_age
-
-    def serve(self) -> bool:
-        # The same as `holds`, inlined to save a call for each hit.
-        table = self._table
-        return (
-            table.generation == self._generation
-            and table.has(self._upstream)
-            and self._hit.repeat()
-        )
+    upstream: Upstream
+    generation: int
 
     def holds(self) -> bool:
         table = self._table
-        same = table.generation == self._generation and table.has(self._upstream)
-        return same and self._hit.holds()
-
-    def count(self) -> None:
-        self._hit.count()
+        return table.generation == self.generation and table.has(self.upstream)
 
 
 class Offers:
@@ -63,6 +41,8 @@ class Offers:
     def __init__(self, ready: ReadyAnswers | None, table: UpstreamTable) -> None:
         self._ready = ready
         self._table = table
+        # One for all answers from an upstream, since the garbage collector looks at each.
+        self._same: LRUCache[str, tuple[_Same, Callable[[], bool]]] = LRUCache(_UPSTREAMS)
 
     def prepare(
         self,
@@ -86,19 +66,26 @@ class Offers:
         if reply.again is None or not ready.has_room_for(_length(reply)):
             return _nothing
         hit = reply.again()
-        table, upstream = self._table, target.upstream
-
-        def holds() -> bool:
-            return table.generation == generation and table.has(upstream)
-
+        holds = self._holds(target.upstream, generation)
         if isinstance(hit, ManifestHit) and isinstance(reply.body, bytes):
             body = reply.body
-            again = _Again(route, hit, table, upstream, generation)
-            return lambda: ready.offer(request, body, again)
+            hit.route, hit.is_valid = route, holds
+            return lambda: ready.offer(request, body, hit)
         if isinstance(hit, BlobHit):
             blob = RepeatableBlob(route, holds, hit.part, hit.size)
             return lambda: ready.offer_blob(request, blob)
         return _nothing
+
+    def _holds(self, upstream: Upstream, generation: int) -> Callable[[], bool]:
+        """Return what says whether the table still has the upstream, and is of the same generation."""
+        known = self._same.get(upstream.namespace)
+        if known is not None:
+            same, holds = known
+            if same.upstream is upstream and same.generation == generation:
+                return holds
+        same = _Same(self._table, upstream, generation)
+        self._same[upstream.namespace] = same, same.holds
+        return same.holds
 
 
 def _length(reply: Reply) -> int:

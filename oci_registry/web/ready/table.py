@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -120,28 +120,32 @@ class RepeatableBlob:
     size: int
 
 
-@frozen(eq=False)
-class Shown:
-    """The part of an access log line that is the same for all clients."""
+Shown = tuple[str, str | None, str | None]
+"""The part of an access log line that is the same for all clients: URI, namespace and outcome.
 
-    uri: str
-    namespace: str | None
-    outcome: str | None
-
-    @classmethod
-    def of(cls, request: RegistryRequest) -> Shown:
-        """Return it for the response to a request."""
-        outcome = None if request.outcome is None else request.outcome.value
-        return cls(shown(without_secrets(request.target)), request.namespace, outcome)
+A plain tuple, which the garbage collector does not traverse.
+"""
 
 
-@frozen(eq=False)
-class Entry:
+def shown_of(request: RegistryRequest) -> Shown:
+    """Return it for the response to a request."""
+    outcome = None if request.outcome is None else request.outcome.value
+    return shown(without_secrets(request.target)), request.namespace, outcome
+
+
+@frozen(eq=False, kw_only=True)
+class Entry(ReadyAnswer):
     """An answer and the conditions for sending it."""
 
-    answer: ReadyAnswer
     repeatable: Repeats
     shown: Shown
+
+    @classmethod
+    def of(cls, answer: ReadyAnswer, repeatable: Repeats, shown: Shown) -> Self:
+        """Return the entry for an answer."""
+        pieces = (answer.start, answer.middle, answer.end, answer.body)
+        times = (answer.confirmed, answer.max_age)
+        return cls(*pieces, *times, repeatable=repeatable, shown=shown)
 
 
 @frozen(eq=False)
@@ -175,7 +179,7 @@ class ReadyAnswers:
         self._entries: RecentTable[bytes, Entry] = RecentTable(
             limits.entries,
             limits.size,
-            lambda target, entry: len(target) + len(entry.answer.body) + _OF_ENTRY,
+            lambda target, entry: len(target) + len(entry.body) + _OF_ENTRY,
         )
         self._blobs: RecentTable[bytes, _BlobEntry] = RecentTable(limits.blobs, 0, lambda *_: 0)
         self._pieces = lru_cache(maxsize=1024)(self._make_pieces)
@@ -189,7 +193,7 @@ class ReadyAnswers:
     def lend(self, target: bytes) -> Entry | None:
         """Return the entry for a target if it could be sent now, for another process to send it."""
         entry = self._entries.peek(target)
-        if entry is None or not entry.answer.is_fresh(self._clock.seconds()):
+        if entry is None or not entry.is_fresh(self._clock.seconds()):
             return None
         return entry if entry.repeatable.holds() else None
 
@@ -227,7 +231,7 @@ class ReadyAnswers:
             return
         answer = in_pieces(headers, body, repeatable.confirmed, repeatable.max_age)
         if answer is not None:
-            self._entries.put(request.target, Entry(answer, repeatable, Shown.of(request)))
+            self._entries.put(request.target, Entry.of(answer, repeatable, shown_of(request)))
 
     def offer_blob(self, request: RegistryRequest, blob: RepeatableBlob) -> None:
         """Keep the answers for a blob that was just sent, or for parts of it, if `wants` says so."""
@@ -246,7 +250,7 @@ class ReadyAnswers:
         before = self._blobs.peek(request.target)
         if before is not None and before.blob.size == blob.size and before.blob.holds():
             whole, parts = whole or before.whole, parts or before.parts
-        self._blobs.put(request.target, _BlobEntry(blob, Shown.of(request), whole, parts))
+        self._blobs.put(request.target, _BlobEntry(blob, shown_of(request), whole, parts))
 
     def respond(self, data: bytes, client: str) -> tuple[bytes, bool] | None:
         """Return the response to one whole request of a *client*, counted and logged; None if there is none.
@@ -271,8 +275,8 @@ class ReadyAnswers:
         except NotSimple:
             return None
         now = self._clock.seconds()
-        answer, repeatable = entry.answer, entry.repeatable
-        if not (answer.is_fresh(now) and repeatable.serve()):
+        repeatable = entry.repeatable
+        if not (entry.is_fresh(now) and repeatable.serve()):
             self._entries.remove(target)
             return None
         if now // 1 != self._second:
@@ -280,9 +284,9 @@ class ReadyAnswers:
         if repeatable.route is not None:
             self._metrics.response(repeatable.route, name, "200", 0.0)
         if self._log.wanted:
-            sent = 0 if name == "HEAD" else len(answer.body)
+            sent = 0 if name == "HEAD" else len(entry.body)
             self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent), now)
-        return answer.response(now, self._date, head=name == "HEAD", last=closes), closes
+        return entry.response(now, self._date, head=name == "HEAD", last=closes), closes
 
     def _respond_with_blob(
         self, target: bytes, entry: _BlobEntry, method: str, fields: bytes, client: str
@@ -325,18 +329,19 @@ class ReadyAnswers:
     def _make_pieces(
         self, said: Shown, method: str, status: int, sent: int, client: str, agent: str
     ) -> Pieces:
+        uri, namespace, outcome = said
         return self._log.pieces(
             AccessEntry(
                 client=client,
                 method=method,
-                uri=said.uri,
+                uri=uri,
                 protocol="HTTP/1.1",
                 status=status,
                 sent=sent,
                 seconds=0.0,
                 agent=agent,
-                namespace=said.namespace,
-                outcome=said.outcome,
+                namespace=namespace,
+                outcome=outcome,
                 error=None,
             )
         )

@@ -124,7 +124,7 @@ class Far(FarTestCase):
                 self.setUp()
                 self.upstream.says_size = False
                 if hint is not None:
-                    self.sizes._hints[hint_key("example.com", "library/app", self.digest)] = hint
+                    self.sizes._hints.put(hint_key("example.com", "library/app", self.digest), hint)
                 blob = self.ask(asked)
                 self.assertEqual((SIZE, True), (blob.size, blob.sure), hint)
                 self.assertEqual(f"{SIZE - 100}-{SIZE}", self.parts()[-1])

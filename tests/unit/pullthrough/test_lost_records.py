@@ -90,13 +90,13 @@ class LostRecords(WritingTestCase):
         self.driver.broken = FULL
         while self.gates:
             self.release()
-        self.assertFalse(by_tag.holds() or by_tag.repeat())
-        self.assertFalse(by_digest.holds() or by_digest.repeat())
+        self.assertFalse(by_tag.holds() or by_tag.serve())
+        self.assertFalse(by_digest.holds() or by_digest.serve())
         self.driver.broken = None
         self.clock.advance(AGAIN)
         self.get()
         self.assertLessEqual(self.keys, self.stored())
-        self.assertTrue(by_tag.holds() and by_digest.repeat())
+        self.assertTrue(by_tag.holds() and by_digest.serve())
 
     def test_background(self) -> None:
         """What no client waits for writes it as well, and does not take it for stored before."""

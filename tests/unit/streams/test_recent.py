@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.streams.recent import RecentTable
+from oci_registry.streams.recent import RecentTable, RecentValues
 
 
 class Table(SynchronousTestCase):
@@ -56,3 +56,41 @@ class Table(SynchronousTestCase):
             entries = table.find(lambda _: True)
             self.assertEqual(table.weight, sum(len(k) + len(v) for k, v in entries))
             self.assertTrue(len(table) == 1 or (len(table) <= 3 and table.weight <= 10))
+
+
+class Values(SynchronousTestCase):
+    """RecentValues."""
+
+    def test_number(self) -> None:
+        """Of too many values those that were not used for the longest time go."""
+        values: RecentValues[int] = RecentValues(3)
+        for number, name in enumerate("abc"):
+            values.put(name, number)
+        self.assertTrue(values.is_full)
+        self.assertEqual((0, 1), (values.get("a"), values.peek("b")))
+        values.put("d", 3)
+        self.assertEqual(["c", "a", "d"], list(values))
+        self.assertEqual((None, False), (values.get("b"), "b" in values))
+
+    def test_many(self) -> None:
+        """Of a large table some go at once, and no more than it has."""
+        values: RecentValues[int] = RecentValues(160)
+        for number in range(1000):
+            values.put(str(number), number)
+            self.assertLessEqual(len(values), 160)
+            self.assertGreaterEqual(len(values), min(number + 1, 150))
+            self.assertIn(str(max(0, number - 149)), values)
+
+    def test_replaced(self) -> None:
+        """A name has one value, which may be 0; what is not there can be removed."""
+        values: RecentValues[int] = RecentValues(3)
+        values.put("a", 1)
+        values.put("a", 0)
+        self.assertEqual((0, 0, 1), (values.get("a"), values.peek("a"), len(values)))
+        values.remove("a")
+        values.remove("a")
+        self.assertIsNone(values.get("a"))
+        values.put("b", 2)
+        self.assertEqual({"b": 2}, values.entries())
+        values.clear()
+        self.assertEqual(0, len(values))

@@ -51,7 +51,7 @@ class Late(HandlerTestCase):
     def test_length_of_a_manifest(self) -> None:
         """A download whose length a manifest states; it has 3 s more to be settled."""
         self.upstream.says_size = False
-        self.sizes._hints[hint_key("docker.io", "library/app", self.digest)] = len(DATA)
+        self.sizes._hints.put(hint_key("docker.io", "library/app", self.digest), len(DATA))
         self.ask(f"/v2/library/app/blobs/{self.digest}")
         self.clock.advance(3)
         self.clock.advance(WITHIN + 0.1)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.logs import AccessLog
 from oci_registry.web.ready.answers import ReadyAnswer
-from oci_registry.web.ready.table import Entry, ReadyAnswers, Repeatable, Shown
+from oci_registry.web.ready.table import Entry, ReadyAnswers, Repeatable
 from oci_registry.workers.leases import (
     LEASE,
     Borrower,
@@ -26,7 +26,7 @@ from oci_registry.workers.reports import Responses
 
 TARGET = b"/v2/a/manifests/1"
 REQUEST = b"GET %b HTTP/1.1\r\nHost: m\r\n\r\n" % TARGET
-SHOWN = Shown("/v2/a/manifests/1", "docker.io", "hit")
+SHOWN = ("/v2/a/manifests/1", "docker.io", "hit")
 BYTES = st.binary(max_size=50)
 TIMES = st.floats(0, 1e10)
 
@@ -68,7 +68,7 @@ class Leases(SynchronousTestCase):
             holds=lambda: self.holds,
             count=self.count,
         )
-        self.core.borrow(TARGET, Entry(answer, repeatable, SHOWN))
+        self.core.borrow(TARGET, Entry.of(answer, repeatable, SHOWN))
 
     def lend(self) -> None:
         """Have the worker borrow it."""
@@ -95,13 +95,13 @@ class Leases(SynchronousTestCase):
     ) -> None:
         """All pieces arrive as they were lent."""
         answer = ReadyAnswer(start, middle, end, body, confirmed, max_age)
-        message = pack_lease(Loan(target, Entry(answer, Repeatable("manifest"), SHOWN), 5.0))
+        message = pack_lease(Loan(target, Entry.of(answer, Repeatable("manifest"), SHOWN), 5.0))
         assert message is not None
         lease = unpack_lease(unpack(message))
         for name in ("start", "middle", "end", "body", "confirmed", "max_age"):
             self.assertEqual(getattr(answer, name), getattr(lease.answer, name))
         self.assertEqual((target, 5.0, "manifest"), (lease.target, lease.until, lease.route))
-        self.assertEqual(("docker.io", "hit"), (lease.shown.namespace, lease.shown.outcome))
+        self.assertEqual(("docker.io", "hit"), lease.shown[1:])
 
     def test_lent(self) -> None:
         """The worker sends the same as the main process, and both count it."""

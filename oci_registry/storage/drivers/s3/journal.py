@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Sequence
 from uuid import uuid4
 
-from cachetools import LRUCache
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -23,6 +22,7 @@ from twisted.python.failure import Failure
 from oci_registry.storage.drivers.s3.bucket import Bucket
 from oci_registry.storage.drivers.s3.failures import Absent
 from oci_registry.storage.drivers.s3.limits import DEFAULTS, JournalLimits
+from oci_registry.streams.recent import RecentValues
 from oci_registry.streams.threads import RunInThread
 
 LOG = "usage/log"
@@ -65,7 +65,7 @@ class Journal:
         self._name = uuid4().hex[:12]
         self._written = 0
         # Our own uses: the recent ones, and those of them that are not written yet.
-        self._recent: LRUCache[str, float] = LRUCache(limits.uses)
+        self._recent: RecentValues[float] = RecentValues(limits.uses)
         self._pending: dict[str, float] = {}
         self._gathered: dict[str, float] = {}
         self._failing = False
@@ -74,7 +74,8 @@ class Journal:
 
     def note(self, key: str, used: float) -> None:
         """Record that an object was used at *used*, in seconds since the epoch."""
-        self._recent[key] = self._pending[key] = used
+        self._recent.put(key, used)
+        self._pending[key] = used
         if self._timer is None and not self._stopped:
             self._timer = self._clock.callLater(INTERVAL, self._write_down)
         if len(self._pending) > self._limits.uses:
@@ -86,7 +87,8 @@ class Journal:
 
     def forget(self, key: str) -> None:
         """Forget an object that was removed."""
-        for uses in (self._recent, self._pending, self._gathered):
+        self._recent.remove(key)
+        for uses in (self._pending, self._gathered):
             uses.pop(key, None)
 
     def last(self, key: str, written: float) -> float:

@@ -151,8 +151,8 @@ class Mirror(CacheTestCase):
         return {
             "log": self.log.getvalue(),
             "metrics": _SAMPLES.findall(self.metrics.page().decode()),
-            "used": dict(usage._used),
-            "sizes": dict(self.sizes._hints.items()),
+            "used": usage._used.entries(),
+            "sizes": self.sizes._hints.entries(),
             "asked": list(self.upstream.asked),
         }
 
