@@ -12,14 +12,12 @@ from attrs import evolve
 from oci_registry.account.books import Books
 from oci_registry.account.catalogue import (
     ListedImage,
-    ManifestEntry,
     Place,
-    blobs_named,
     images_after,
-    manifest_entry,
     tags_of,
 )
 from oci_registry.account.queries import Query
+from oci_registry.account.ranking import Measure, measured
 from oci_registry.management.answers import ImagePage, StoredImage
 from oci_registry.management.index import Index
 from oci_registry.management.pinned import Pinned
@@ -33,9 +31,12 @@ from oci_registry.spec.reference import Tag
 
 _ROWS = 500
 """The number of images that one query reads."""
+_RANKED = 250
+"""The number of images that one query compares."""
 _DESCRIBED = 10
 """The number of images that one query describes, for each of which it reads several manifests."""
 _MOST_TAGS = 1000
+_MEASURES = {Order.SIZE: Measure.SIZE, Order.USE: Measure.USED, Order.AGE: Measure.ADDED}
 _FAMILIAR = (f"{HUB}/library/", f"{HUB}/")
 
 
@@ -115,8 +116,8 @@ async def _first(index: Index, wanted: Wanted) -> list[ListedImage]:
     count = 0
     while place is not None:
         rows, place = await index.ask(_matching_after(place, wanted, matches))
-        for start in range(0, len(rows), _ROWS // 10):
-            part = rows[start : start + _ROWS // 10]
+        for start in range(0, len(rows), _RANKED):
+            part = rows[start : start + _RANKED]
             for value, listed in zip(await index.ask(_rank(part, wanted)), part, strict=True):
                 count -= 1
                 heapq.heappush(best, (value, count, listed))
@@ -143,48 +144,19 @@ def _matching_after(
 
 def _rank(part: Sequence[ListedImage], wanted: Wanted) -> Query[list[float]]:
     """Return a number for each image: the larger it is, the earlier the image comes."""
+    numbers = [listed.number for listed in part if listed.number is not None]
+    ask = measured(numbers, _MEASURES[wanted.order])
+    sign = (-1 if wanted.order is Order.AGE else 1) * (-1 if wanted.reverse else 1)
 
     def query(books: Books) -> list[float]:
-        ranks = []
-        for listed in part:
-            entry = manifest_entry(books, listed.host, listed.digest)
-            if entry is None:
-                rank = float("-inf")
-            else:
-                rank = _value(books, entry, wanted.order) * (-1 if wanted.reverse else 1)
-            ranks.append(rank)
-        return ranks
+        found = ask(books)
+        # What is not stored comes last.
+        return [
+            sign * found[listed.number] if listed.number in found else float("-inf")
+            for listed in part
+        ]
 
     return query
-
-
-def _value(books: Books, entry: ManifestEntry, order: Order) -> float:
-    if order is Order.USE:
-        return entry.used
-    if order is Order.AGE:
-        return -entry.added
-    return _rough_size(books, entry)
-
-
-def _rough_size(books: Books, entry: ManifestEntry) -> float:
-    """Return how much is stored of an image, as far as is known without reading its manifests."""
-    host = books.known_host(entry.host)
-    numbers, waiting, size = {entry.content}, [entry.content], entry.size
-    blobs: dict[int, int] = {}
-    while waiting:
-        number = waiting.pop()
-        blobs |= {blob.content: blob.size for blob in blobs_named(books, number)}
-        children = books.sql.execute(
-            "SELECT m.content, m.size FROM edges e CROSS JOIN manifests m ON m.content=e.child"
-            " WHERE e.parent=? AND +m.host=?",
-            (number, host),
-        ).fetchall()
-        for child, bytes_of in children:
-            if child not in numbers:
-                numbers.add(child)
-                waiting.append(child)
-                size += bytes_of
-    return float(size + sum(blobs.values()))
 
 
 def describe(

@@ -49,7 +49,7 @@ def hits_part(found: Mapping[str, Activity | Unknown], period: str, now: float) 
             for title, show in (
                 ("Hit rate by bytes", _by_bytes),
                 ("Hit rate by requests", _by_requests),
-                ("Hit rate by whole images", _by_images),
+                ("Hit rate by whole images (estimate)", _by_images),
                 ("Bytes saved", lambda one: in_bytes(one.bytes_saved)),
                 ("Rate-limit units saved", lambda one: str(one.pulls_saved)),
                 ("Sent to clients", lambda one: in_bytes(one.bytes_sent)),

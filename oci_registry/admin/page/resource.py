@@ -91,7 +91,7 @@ class StatusPage(Guarded):
             respond_error(request, error)
             return
         request.error = reason_of(error)
-        up = "../" * (len(_segments(request)) - 1)
+        up = "../" * _depth(request)
         try:
             reply = await page_reply(refused(error, up), error.status, **error.headers)
         except Exception as defect:
@@ -104,7 +104,14 @@ class StatusPage(Guarded):
         segments = _segments(request)
         query = _without_empty(request.uri.partition(b"?")[2])
         asset = _asset_of(segments)
-        if asset is not None:
+        path = b"/" + b"/".join(segments)
+        if path != _path(request):
+            # Its links would lead elsewhere: a slash at the end, or several in a row.
+            check_method(request)
+            if asset is None and segments not in self._pages:
+                raise NotFound("there is nothing at this path")
+            write(request, _redirect(request, segments))
+        elif asset is not None:
             check_method(request)
             write(request, asset.reply(request.args.get(b"v", [b""])[0].decode("latin-1")))
         elif segments == (b"page", b"act"):
@@ -183,9 +190,26 @@ def shown_name(name: str) -> str:
     return name if name.isascii() and len(name) < 200 else shown(name, 200)
 
 
+def _path(request: RegistryRequest) -> bytes:
+    path: bytes = request.uri.partition(b"?")[0]
+    return path
+
+
 def _segments(request: RegistryRequest) -> tuple[bytes, ...]:
-    path = request.uri.partition(b"?")[0]
-    return tuple(segment for segment in path.split(b"/") if segment)
+    return tuple(segment for segment in _path(request).split(b"/") if segment)
+
+
+def _depth(request: RegistryRequest) -> int:
+    """Return how many folders a path is below the status page, for the browser."""
+    return _path(request).count(b"/") - 1
+
+
+def _redirect(request: RegistryRequest, segments: Sequence[bytes]) -> Reply:
+    """Return the reply that leads to a path without needless slashes."""
+    _, mark, query = request.uri.partition(b"?")
+    # Relative, since there may be a prefix that is not known here.
+    place = b"../" * _depth(request) + b"/".join(segments) + mark + query
+    return Reply(307, {"Location": place.decode("latin-1"), "Content-Length": "0"})
 
 
 def _asset_of(segments: Sequence[bytes]) -> Any:

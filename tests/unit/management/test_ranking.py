@@ -5,14 +5,16 @@ from __future__ import annotations
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from oci_registry.account.books import Books
+from oci_registry.account.catalogue import manifest_entry
 from oci_registry.account.queries import Query
+from oci_registry.account.ranking import Measure, measured
 from oci_registry.management.index import DaemonIndex
 from oci_registry.management.pinned import Pinned
 from oci_registry.management.problems import NotReady
 from oci_registry.management.ranking import KEPT, FirstImages, Rank, Ranking
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import manifest_key
-from tests.unit.account.support import HUB
+from tests.unit.account.support import HUB, OWN
 from tests.unit.management.support import ManagementTestCase
 
 
@@ -146,3 +148,53 @@ class Rankings(ManagementTestCase):
         """Without an account it is not known."""
         ranking = Ranking(DaemonIndex(None), self.pinned, self.clock.seconds)
         self.failureResultOf(ensureDeferred(ranking.first()), NotReady)
+
+
+class Measures(ManagementTestCase):
+    """Numbers of images, for the orders of a list."""
+
+    def ask(self, measure: Measure, *digests: Digest, host: str = HUB) -> list[float | None]:
+        """Return the number of each manifest."""
+        self.successResultOf(self.account.flush())
+        entries = [
+            self.successResultOf(self.account.ask(lambda b, d=one: manifest_entry(b, host, d)))
+            for one in digests
+        ]
+        numbers = [entry.number for entry in entries]
+        found = self.successResultOf(self.account.ask(measured([*numbers, 10**9], measure)))
+        self.assertEqual(set(numbers), set(found))
+        return [found[number] for number in numbers]
+
+    def test_size(self) -> None:
+        """Each blob counts once, below indexes of indexes too; what another registry has does not count."""
+        shared, own = self.blob(b"shared" * 1000), self.blob(b"own" * 500)
+        first, second = self.manifest(shared), self.manifest(shared, own)
+        index = self.index_of(first, second)
+        deep = self.index_of(index, first)
+        elsewhere = self.index_of(first, host=OWN)
+        top = self.index_of(elsewhere)
+        sizes = {
+            one: len(self.driver._objects[manifest_key(host, one)][0])
+            for one, host in ((first, HUB), (second, HUB), (index, HUB), (deep, HUB), (top, HUB))
+        }
+        both = 6000 + 1500 + sizes[first] + sizes[second]
+        self.assertEqual(
+            [
+                sizes[first] + 6000,
+                sizes[second] + 7500,
+                sizes[index] + both,
+                sizes[deep] + sizes[index] + both,
+                sizes[top],
+            ],
+            self.ask(Measure.SIZE, first, second, index, deep, top),
+        )
+
+    def test_times(self) -> None:
+        """When it was stored, and when it was used last."""
+        began = self.clock.seconds()
+        digest = self.manifest(self.blob(b"a"))
+        self.successResultOf(self.account.flush())
+        self.clock.advance(100)
+        self.account.used(manifest_key(HUB, digest), self.clock.seconds())
+        self.assertEqual([began], self.ask(Measure.ADDED, digest))
+        self.assertEqual([began + 100], self.ask(Measure.USED, digest))

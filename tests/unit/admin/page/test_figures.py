@@ -28,7 +28,7 @@ class Hits(PageTestCase):
         for title, cell in (
             ("Hit rate by bytes", "75% of 4.0 MB"),
             ("Hit rate by requests", "75% of 20"),
-            ("Hit rate by whole images", "75% of 4"),
+            ("Hit rate by whole images (estimate)", "75% of 4"),
             ("Bytes saved", "3.0 MB"),
             ("Rate-limit units saved", "6"),
             ("Failed requests", "1 of 20"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from urllib.parse import quote, urljoin
 
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from oci_registry.admin.gate import TokenGate
@@ -53,6 +56,32 @@ class Paths(PageTestCase):
             answer = self.ask(path).answer()
             self.assertEqual(404, answer.status, path)
             self.checked(answer)
+
+    def test_needless_slashes(self) -> None:
+        """A page with needless slashes leads to the page itself, below any prefix; nothing else does."""
+        for path, place in (
+            ("/page/image/?image=app", "../../page/image?image=app"),
+            ("/page//image?image=app", "../../page/image?image=app"),
+            ("//page/image", "../../page/image"),
+            ("//?search=x", "../?search=x"),
+            ("/page/style.css/", "../../page/style.css"),
+        ):
+            answer = self.ask(path).answer()
+            self.assertEqual((307, place), (answer.status, answer.headers["location"]), path)
+        below = urljoin("http://mirror/prefix/page/image/", "../../page/image")
+        self.assertEqual("http://mirror/prefix/page/image", below)
+        for path in ("/page/x/", "/page//", "/page/act/"):
+            self.assertEqual(404, self.ask(path).answer().status, path)
+        sent = {"Origin": "http://mirror"}
+        for path in ("/page/act/", "/page/image/"):
+            self.assertIn(self.ask(path, "POST", **sent).answer().status, (404, 405), path)
+
+    @given(st.text("/page.imrovct%2é?=&", max_size=20))
+    def test_any_path(self, text: str) -> None:
+        """No path is an internal error."""
+        for start in ("/", "/page/", "/page/image"):
+            answer = self.ask(start + quote(text, safe="/?=&%")).answer()
+            self.assertLess(answer.status, 500, text)
 
     def test_methods(self) -> None:
         """Other methods are refused with those that are possible."""
