@@ -23,7 +23,6 @@ from oci_registry.command_options import (
     S3Options,
     program,
 )
-from oci_registry.commands import COMMANDS
 from oci_registry.config.files import check_store, in_time
 from oci_registry.config.findings import suggestion
 from oci_registry.config.loader import load_settings
@@ -263,9 +262,6 @@ class Options(CommandOptions):
         torn = any("{" in str(value) for value in values) or values[0] is not None
         if hint and not torn and _WORD.fullmatch(word):
             return f"unknown storage {word!r}: {hint}"
-        hint = suggestion(word, ["setup", *COMMANDS])
-        if hint and not torn and _WORD.fullmatch(word):
-            return f"unknown command {word!r}: {hint}"
         return (
             f"unknown storage after the options (known: {', '.join(STORAGES)}); quote values that "
             "contain spaces or braces"

@@ -226,11 +226,6 @@ class Refusing(TapTestCase):
             self.assertIn("known: filesystem, s3", said)
             self.assertNotIn(repr(word), said)
 
-    def test_misspelt_command(self) -> None:
-        """A misspelt command is quoted too."""
-        said = "unknown command 'shwo': did you mean show?"
-        self.assertEqual(said, self.refuse("shwo", "x:1"))
-
     def test_misspelt_option(self) -> None:
         """A misspelt option is shown with the one that is closest, of the daemon or the storage."""
         for words, meant in (
