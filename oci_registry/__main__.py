@@ -63,12 +63,23 @@ def _parse(arguments: Sequence[str]) -> Any:
     try:
         config.parseOptions(["--nodaemon", "--pidfile=", NAME, *arguments])
     except UsageError as error:
-        for line in str(error).splitlines():
+        for line in (_misspelt(arguments) or str(error)).splitlines():
             print(f"{NAME}: {line}", file=sys.stderr)
         if not isinstance(error, UpstreamFileError):
             print(f"{NAME}: {NAME} --help shows all options", file=sys.stderr)
         raise SystemExit(1) from None
     return config
+
+
+def _misspelt(arguments: Sequence[str]) -> str | None:
+    """Return what is wrong if the first argument is nearly the name of a command."""
+    from oci_registry.config.findings import suggestion  # noqa: PLC0415 - as in main
+    from oci_registry.config.storages import STORAGES  # noqa: PLC0415 - as in main
+
+    word = arguments[0] if arguments else ""
+    known = ("setup", *COMMANDS, *STORAGES)
+    hint = None if word in known or suggestion(word, STORAGES) else suggestion(word, known)
+    return f"unknown command {word!r}: {hint}" if hint else None
 
 
 if __name__ == "__main__":

@@ -161,8 +161,8 @@ def _walk(
         contents.add(found)
     if children and not complete:
         there = sorted({str(c.platform) for c in children if c.platform is not None})
-        what = "no platform is complete" if partly else "no such platform in the index"
-        contents.missing.append(f"{what} (it has {', '.join(there) or 'none'})")
+        what = "any complete platform" if partly else "any such platform"
+        contents.missing.append(f"{what} (the index has {', '.join(there) or 'none'})")
     return contents
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from oci_registry.admin.answers import HostStatus, UpstreamStatus
 from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE, NOT_FOUND
 from oci_registry.commands.rules import add_rules, rules_of
 from oci_registry.commands.running import now
 from oci_registry.commands.sources import IMAGE, STATUSES, read_options
-from oci_registry.commands.tables import date
+from oci_registry.commands.tables import NONE, ago, date, size_of
 from oci_registry.management.answers import Why
 from oci_registry.spec.texts import escaped
+from oci_registry.spec.units import roughly
 
 
 def parser() -> CommandParser:
@@ -43,13 +45,54 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
 
 
 def _lines(why: Why) -> list[str]:
-    if why.digest is None:
-        return []
-    lines = [why.name, f"  digest: {why.digest}"]
+    lines = [why.name] if why.digest is None else [why.name, *_image(why)]
+    if why.upstream is not None:
+        lines += _registry(UpstreamStatus.from_json(why.upstream))
+    return lines if len(lines) > 1 else []
+
+
+def _image(why: Why) -> Iterator[str]:
+    image = why.image
+    yield f"  digest: {why.digest}"
+    if image is not None:
+        platforms = ", ".join(image.platforms) or NONE
+        yield f"  platforms: {platforms}"
+        yield f"  size: {size_of(image.size)} in {image.stored_blobs} of {image.blobs} blobs"
     if why.checked is not None:
-        lines.append(f"  confirmed: {date(why.checked)}")
+        yield f"  confirmed: {date(why.checked)}"
     if why.fresh_until is not None:
-        lines.append(f"  fresh until: {date(why.fresh_until)}")
+        yield f"  fresh until: {date(why.fresh_until)}"
     if why.expires is not None:
-        lines.append(f"  expires: {date(why.expires)}")
-    return [*lines, *(f"  {reason}" for reason in why.reasons)]
+        yield f"  expires: {date(why.expires)}"
+    for reason in why.reasons:
+        yield f"  {reason}"
+
+
+def _registry(upstream: UpstreamStatus) -> Iterator[str]:
+    """Yield how a registry is doing, as the running daemon knows it."""
+    notes = [
+        *(["not configured"] if not upstream.configured else []),
+        *(["offline"] if upstream.offline else []),
+    ]
+    yield f"  registry: {', '.join([upstream.name, *notes])}"
+    for host in upstream.hosts:
+        yield f"    host {host.name}: {', '.join(_host(host))}"
+        for breaker in host.breakers:
+            yield (
+                f"      circuit breaker of {breaker.what} {breaker.state} "
+                f"for {roughly(breaker.open_for)}: {breaker.reason}"
+            )
+        for pause in host.paused:
+            yield f"      {pause.what} rate limited for another {roughly(pause.seconds)}"
+        if host.last_error is not None:
+            yield f"      last error {ago(host.last_error.time)} ago: {host.last_error.text}"
+
+
+def _host(host: HostStatus) -> Iterator[str]:
+    if not host.used:
+        yield "not asked since the start"
+    else:
+        yield "available" if host.available else "not available"
+    if host.remaining is not None:
+        of = "" if host.limit is None else f" of {host.limit}"
+        yield f"{host.remaining}{of} requests left of its rate limit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TextIO
@@ -26,7 +27,9 @@ def run(
     output = Output(name, out, err, progress=progress_on(err))
     command: Run = module.run
     try:
-        return command(args, environ, output)
+        status = command(args, environ, output)
+        out.flush()
+        return status
     except UsageProblem as error:
         for problem in error.problems:
             output.note(problem)
@@ -41,6 +44,9 @@ def run(
         output.problem(error.message)
         output.finish({})
         return status_of(error)
+    except BrokenPipeError:
+        # Whoever read has seen enough, as `head` has.
+        return _reader_has_gone(out)
     except (StoreError, OSError) as error:
         output.progress.end()
         output.problem(_text(error))
@@ -49,6 +55,14 @@ def run(
         output.note("interrupted")
         return INTERRUPTED
     output.finish({})
+    return FAILED
+
+
+def _reader_has_gone(out: TextIO) -> int:
+    """End without a word, and let Python flush what nobody reads to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, out.fileno())
+    os.close(nowhere)
     return FAILED
 
 

@@ -94,18 +94,21 @@ class Management:
         await self._index.flush()
         record = await self._removals.record(image)
         digest = image.digest if record is None else record.digest
-        found = None
+        found, kept = None, await self._kept()
         if digest is not None:
             await look_at(self._index, image, digest)
             question = standing(
                 image,
                 digest,
-                await self._kept(),
+                kept,
                 self._rules.newest_tags(image.registry),
                 counted=self._counted,
             )
             found = await self._index.ask(question)
-        return explain(image, record, found, self._rules, self._now())
+        held = None
+        if image.tag is not None and image.repository is not None:
+            held = kept.held_at(image.registry, image.repository, image.tag)
+        return explain(image, record, found, self._rules, self._now(), held)
 
     async def remove(self, image: Subject, *, blobs: bool = False) -> Removal:
         """Remove a tag; or a manifest by its digest, with the tags that name it."""

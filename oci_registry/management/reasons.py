@@ -79,8 +79,9 @@ def explain(
     found: Standing | None,
     rules: Rules,
     now: float,
+    held: Digest | None = None,
 ) -> Why:
-    """Return why an image is kept. *record*: that of its tag."""
+    """Return why an image is kept. *record*: that of its tag; *held*: the digest that the tag is held at."""
     lifetime = rules.lifetime(subject.registry)
     max_age = rules.max_age(subject.registry)
     forever = lifetime is not None and isinf(lifetime)
@@ -111,7 +112,8 @@ def explain(
         expires,
         forever,
         (
-            *_freshness(checked, fresh_until, now, unconfirmed=unconfirmed),
+            *(() if held is None else (f"the tag is held at {held}, which is served",)),
+            *_freshness(checked, fresh_until, now, unconfirmed=unconfirmed, offline=forever),
             *_keeping(found, expires, now, forever=forever, limited=rules.limited),
             *(
                 ()
@@ -129,11 +131,18 @@ def _stays(found: Standing | None) -> bool:
 
 
 def _freshness(
-    checked: float | None, fresh_until: float | None, now: float, *, unconfirmed: bool
+    checked: float | None,
+    fresh_until: float | None,
+    now: float,
+    *,
+    unconfirmed: bool,
+    offline: bool,
 ) -> list[str]:
     if checked is None:
         return []
     ago = roughly(max(0.0, now - checked))
+    if offline:
+        return [f"the tag is {ago} old, and is served without asking: its registry is offline"]
     if unconfirmed:
         return [f"the tag is {ago} old, and the next pull asks the registry first"]
     said = [f"the registry confirmed the tag {ago} ago"]

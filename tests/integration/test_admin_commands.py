@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from io import StringIO
 from pathlib import Path
@@ -70,6 +71,16 @@ class Commands(MirrorTestCase):
         ran = await self.command("why", "app:1", "--json")
         self.assertEqual(0, ran.status, ran.err)
         self.assertEqual("docker.io", json.loads(ran.out)["upstream"]["name"])
+        lines = (await self.command("why", "app:1")).out.splitlines()
+        self.assertIn("  registry: docker.io", lines)
+        self.assertIn(f"    host {self.registry.host}: available", lines)
+        self.assertTrue(any(re.fullmatch(r"  size: .* in 0 of 1 blobs", each) for each in lines))
+        # Of an image that cannot be had, that is what one wants to know.
+        self.registry.script("/manifests/", Reply(500))
+        await self.client.get("/v2/library/other/manifests/1")
+        ran = await self.command("why", "other:1")
+        self.assertEqual(3, ran.status)
+        self.assertRegex(ran.out, r"\n      last error [0-9.]+ s ago: .*500")
 
     @running
     async def test_by_url(self) -> None:

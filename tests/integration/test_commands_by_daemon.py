@@ -43,6 +43,9 @@ class Tags(ByDaemon, TagsTestCase):
         ran = await self.ran("rollback", "app:1")
         self.assertIn(f"serves {one}\nheld since 20", ran.out)
         self.assertEqual(one, await self.digest())
+        self.assertIn(
+            f"the tag is held at {one}, which is served", (await self.ran("why", "app:1")).out
+        )
         await self.ran("hold", f"app:1@{two}")
         self.assertEqual(two, await self.digest())
         lines = (await self.ran("history", "app:1")).out.splitlines()

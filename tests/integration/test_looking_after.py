@@ -132,6 +132,9 @@ class Reading(LookingTestCase):
         self.assertEqual(14 * 86400, document["lifetime"])
         self.assertEqual(1_000_000.0, document["checked"])
         self.assertIn("is not stored", self.refused(3, "why", "z:1"))
+        file.write_text("- {namespace: docker.io, host: docker.example, offline: true}")
+        out = self.done("why", "x:1", "--upstream-config-file", str(file))
+        self.assertIn("is served without asking: its registry is offline", out)
         file.write_text("nonsense: [")
         self.refused(2, "why", "x:1", "--upstream-config-file", str(file))
 

@@ -96,6 +96,12 @@ class Finding(ScrubTestCase):
         self.assertEqual(1, self.scrub().counts.found)
         self.assertIsNone(self.at(blob_key(digest)))
 
+    def test_malformed(self) -> None:
+        """A manifest without what belongs to it is malformed; the message names nothing of Python."""
+        self.spoil(self.manifest_key(self.manifest()), b"{}\n{}")
+        self.scrub()
+        self.assertEqual("it is malformed", self.noted.faults[0].reason)
+
     def test_records(self) -> None:
         """Wrong records are stored again from memory, and otherwise they go."""
         for in_memory in (True, False):
