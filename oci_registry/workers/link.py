@@ -208,7 +208,8 @@ class WorkerLink:
     def _has(self, loan: Loan) -> bool:
         """Lend this worker an answer unless it has it; return whether that is possible."""
         entry, until = self._lent.peek(loan.target) or (None, 0.0)
-        if loan.entry is not entry or until < loan.until - LEASE / 2:
+        # A later end is one from before the clock was set back, which the worker no longer accepts.
+        if loan.entry is not entry or not loan.until - LEASE / 2 <= until <= loan.until:
             message = pack_lease(loan)
             if message is None:
                 return False
