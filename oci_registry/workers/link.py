@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from attrs import frozen
 from twisted.logger import Logger, LogLevel
@@ -15,6 +15,7 @@ from oci_registry.log_output import Output
 from oci_registry.metrics import Metrics
 from oci_registry.streams.interfaces import SharedWriter
 from oci_registry.streams.recent import RecentTable
+from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.ready.table import Entry
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.transports import FileTransport
@@ -186,6 +187,7 @@ class WorkerLink:
             return
         if self._shared.lender is not None:
             transport.delegate = partial(self._delegate, transport)
+        cast(RegistryChannel, transport.protocol).begun = bool(message.fields["begun"])
         handed = HandedConnection(transport, family, self._give_back, self._lend)
         handed.received(message.payload)
 
