@@ -24,6 +24,8 @@ PEER = shutil.which("docker-registry") or shutil.which("registry")
 
 _IDLE = 0.004
 """CPU seconds in a quarter of a second that are none."""
+STARTING = 60.0
+"""Seconds that a server may take to start, on a machine that is busy with something else."""
 
 
 def peak_memory(process: int) -> float:
@@ -73,7 +75,8 @@ def free_port() -> int:
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
     """Wait for the first response to the base request."""
-    for _ in range(2000):
+    until = time.monotonic() + STARTING
+    while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} has ended")
         try:

@@ -25,7 +25,7 @@ from oci_registry.web.channel import LINGER
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.listener import Listener
 from oci_registry.web.polling import make_poller
-from oci_registry.web.port import FileEndpoint, Transports, is_plain
+from oci_registry.web.port import FileEndpoint, Transports, is_plain, keep_passed
 from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import IDLE_TIMEOUT, RegistrySite
@@ -76,7 +76,7 @@ def _make_ports(
     """Make the listening ports: those for clients, and then those for admins."""
     ports = MultiService()
     for endpoint in settings.listen:
-        found = serverFromString(reactor, with_backlog(endpoint))
+        found = keep_passed(serverFromString(reactor, with_backlog(endpoint)), reactor)
         known = KnownEndpoint(endpoint, FileEndpoint(found, transports))
         ports.addService(Listener(endpoint, known, site))
     for endpoint in settings.admin_listen:
@@ -85,7 +85,7 @@ def _make_ports(
             local = LocalEndpoint(reactor, path, mode_of(endpoint) or MODE)
             port = Listener(endpoint, KnownEndpoint(endpoint, local), admin.local)
         else:
-            found = serverFromString(reactor, with_backlog(endpoint))
+            found = keep_passed(serverFromString(reactor, with_backlog(endpoint)), reactor)
             port = Listener(endpoint, KnownEndpoint(endpoint, found), admin.guarded)
         ports.addService(port)
     return ports

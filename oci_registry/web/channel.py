@@ -46,9 +46,10 @@ class RegistryChannel(HTTPChannel):
     _due: float | None = None
     _client: str | None = None
     _fast: FileTransport | None = None
-    _heard = False
     _arriving = False
     _closing = False
+    begun = False
+    """Whether the client has sent something, so that a TLS handshake is no longer to be expected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,8 +69,8 @@ class RegistryChannel(HTTPChannel):
         """Check the first byte, then parse; ignore everything once we are closing."""
         if self._closing or self._answer_at_once(data):
             return
-        if not self._heard:
-            self._heard = True
+        if not self.begun:
+            self.begun = True
             if data[0] == _HANDSHAKE:
                 self.refuse(NOT_PLAIN)
                 return
@@ -99,7 +100,7 @@ class RegistryChannel(HTTPChannel):
         if found is None:
             return False
         response, last = found
-        self._heard = True
+        self.begun = True
         self._due = factory.reactor.seconds() + factory.timeOut
         if fast is not None:
             fast.send_at_once(response)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from socket import AF_UNIX
 from typing import Any
 
 from attrs import frozen
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
@@ -28,6 +30,33 @@ def is_plain(port: object, factory: IProtocolFactory) -> bool:
     Only then the connections can be handed from one process to another.
     """
     return type(port) in TRANSPORTS and getattr(port, "factory", None) is factory
+
+
+@frozen
+class _Adopting:
+    """The part of a reactor that takes over a UNIX socket, which stays as it is when it is closed here."""
+
+    _reactor: Any
+
+    def adoptStreamPort(self, descriptor: int, _: int, factory: IProtocolFactory) -> Any:
+        port: Any = unix.Port._fromListeningDescriptor(self._reactor, descriptor, factory)
+        # Twisted changes and removes only what has a name in the file system.
+        port._bindPath = b"\0" + port._bindPath
+        # As with TCP: it would end for the service manager too.
+        port._shouldShutdown = False
+        port.startListening()
+        return port
+
+
+def keep_passed(endpoint: IStreamServerEndpoint, reactor: Any) -> IStreamServerEndpoint:
+    """Return an endpoint that leaves a UNIX socket as it is to the service manager that has passed it.
+
+    Twisted would let everybody connect, which only the owner of its file can do. At the end it would
+    remove the file and have the socket listen no more, so that the next daemon would get no client.
+    """
+    if isinstance(endpoint, AdoptedStreamServerEndpoint) and endpoint.addressFamily == AF_UNIX:
+        endpoint.reactor = _Adopting(reactor)
+    return endpoint
 
 
 @implementer(IStreamServerEndpoint)

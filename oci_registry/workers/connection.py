@@ -48,9 +48,11 @@ class WorkerConnection(protocol.Protocol):
 
     transport: Any
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, begun: bool = False) -> None:
         self._site = site
         self._received = b""
+        self.begun = begun
+        """Whether a request on the connection has been answered."""
         self.last: float = site.now()
         """When the connection was last in use."""
 
@@ -78,6 +80,7 @@ class WorkerConnection(protocol.Protocol):
             self._site.hand_over(self, self._received)
             return
         response, last = found
+        self.begun = True
         self._received = b""
         self.transport.write_now(response)
         if last:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from attrs import frozen
 from twisted.logger import Logger, LogLevel
@@ -15,6 +15,7 @@ from oci_registry.log_output import Output
 from oci_registry.metrics import Metrics
 from oci_registry.streams.interfaces import SharedWriter
 from oci_registry.streams.recent import RecentTable
+from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.ready.table import Entry
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.transports import FileTransport
@@ -190,6 +191,7 @@ class WorkerLink:
             return
         if self._shared.lender is not None:
             transport.delegate = partial(self._delegate, transport)
+        cast(RegistryChannel, transport.protocol).begun = bool(message.fields["begun"])
         handed = HandedConnection(transport, family, self._give_back, self._lend)
         handed.received(message.payload)
 
@@ -212,7 +214,8 @@ class WorkerLink:
     def _has(self, loan: Loan) -> bool:
         """Lend this worker an answer unless it has it; return whether that is possible."""
         entry, until = self._lent.peek(loan.target) or (None, 0.0)
-        if loan.entry is not entry or until < loan.until - LEASE / 2:
+        # A later end is one from before the clock was set back, which the worker no longer accepts.
+        if loan.entry is not entry or not loan.until - LEASE / 2 <= until <= loan.until:
             message = pack_lease(loan)
             if message is None:
                 return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -99,13 +100,13 @@ class Worker:
 
     def _accepted(self, connection: socket.socket) -> None:
         family = connection.family
-        self._take(connection.detach(), family)
+        self._take(connection.detach(), family, begun=False)
 
-    def _take(self, descriptor: int, family: int) -> None:
-        adopt(descriptor, family, self._build, self._reactor)
+    def _take(self, descriptor: int, family: int, *, begun: bool) -> None:
+        adopt(descriptor, family, partial(self._build, begun=begun), self._reactor)
 
-    def _build(self) -> WorkerConnection | None:
-        return None if self.closing else WorkerConnection(self)
+    def _build(self, *, begun: bool) -> WorkerConnection | None:
+        return None if self.closing else WorkerConnection(self, begun=begun)
 
     def connected(self, connection: WorkerConnection) -> None:
         """Add a connection."""
@@ -134,14 +135,15 @@ class Worker:
     def hand_over(self, connection: WorkerConnection, received: bytes) -> None:
         """Hand a connection, and what was received on it, to the core."""
         transport = connection.transport
-        message = pack("hand", received, family=int(transport.socket.family))
+        family = int(transport.socket.family)
+        message = pack("hand", received, family=family, begun=connection.begun)
         self._link.send(message, transport.fileno())
         transport.detach()
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
         match message.kind, descriptors:
             case "back", [connection]:
-                self._take(connection, int(message.fields["family"]))
+                self._take(connection, int(message.fields["family"]), begun=True)
             case "back", []:
                 # Too many open files here: the kernel has closed the connection.
                 self._reports.changed()

@@ -21,10 +21,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.trial.unittest import TestCase
 
-from oci_registry.web.port import FileEndpoint
+from oci_registry.web.port import FileEndpoint, keep_passed
 from oci_registry.web.transports import TCPFileTransport, UNIXFileTransport
 from tests.support.certificates import Certified
 from tests.support.daemon import reactor, running
+from tests.support.folders import short_folder
 from tests.support.sending import MIB, SendingTestCase
 
 
@@ -168,6 +169,24 @@ class Ports(TestCase):
             ),
         ):
             self.assertIs(kind, await self.transport(endpoint))
+
+    @running
+    async def test_passed_unix_socket(self) -> None:
+        """A UNIX socket that is passed stays as it is, for the next daemon too, and clients can connect."""
+        folder = short_folder(self)
+        with socket.socket(socket.AF_UNIX) as passed:
+            passed.bind(f"{folder}/s")
+            passed.listen()
+            os.chmod(f"{folder}/s", 0o640)
+            for _ in range(2):
+                endpoint = AdoptedStreamServerEndpoint(
+                    reactor, os.dup(passed.fileno()), socket.AF_UNIX
+                )
+                kept = keep_passed(endpoint, reactor)
+                self.assertIs(UNIXFileTransport, await self.transport(kept))
+                self.assertEqual(0o640, os.stat(f"{folder}/s").st_mode & 0o777)
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(f"{folder}/s")
 
     @running
     async def test_wrapped(self) -> None:

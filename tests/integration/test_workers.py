@@ -48,6 +48,8 @@ class Answers(WorkersTestCase):
             f"GET /v2/ HTTP/1.1\r\n{host}{last}",
             f"GET /{'x' * 20_000} HTTP/1.1\r\n{last}",
             "\x16\x03\x01",
+            # No handshake, since a request has come before.
+            f"GET /v2/ HTTP/1.1\r\n{host}\r\n\x16\x03\x01",
         ]  # fmt: skip
         return [text.encode() for text in texts]
 

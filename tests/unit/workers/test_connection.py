@@ -101,6 +101,16 @@ class Connections(SynchronousTestCase):
         self.assertEqual([b"odd", b"knownknown", b"kno"], self.handed)
         self.assertEqual(b"", self.transport.sent)
 
+    def test_begun(self) -> None:
+        """The main process learns whether a request has been answered, here or there."""
+        self.assertFalse(self.connection.begun)
+        self.connection.dataReceived(b"odd")
+        self.assertFalse(self.connection.begun)
+        self.connection._received = b""
+        self.connection.dataReceived(b"known")
+        self.assertTrue(self.connection.begun)
+        self.assertTrue(WorkerConnection(self, begun=True).begun)
+
     def test_slow_client(self) -> None:
         """While a response has not been sent, nothing more is read, answered or handed over."""
         self.transport.full = True

@@ -8,6 +8,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
+from oci_registry.web.ready.answers import ReadyAnswer
+from oci_registry.web.ready.table import Entry, Repeatable, Shown
+from oci_registry.workers.leases import Loan
 from oci_registry.workers.link import Shared, WorkerLink
 from oci_registry.workers.messages import pack, unpack
 from oci_registry.workers.packets import socket_pair
@@ -24,6 +27,7 @@ class Counting(SynchronousTestCase):
     def link(self) -> WorkerLink:
         """Return the end of a connection to a new worker with the number 1."""
         ours, theirs = socket_pair()
+        self.theirs = theirs
         self.addCleanup(theirs.close)
         shared: Any = type("Shared", (), {"site": None, "lender": None, "metrics": self.metrics})
         link = WorkerLink(1, ours, cast(Shared, shared), self.workers, self.reactor)
@@ -64,3 +68,24 @@ class Counting(SynchronousTestCase):
         self.assertEqual((3.0, None), self.used())
         self.count(self.link(), 1, 0.5, 3000)
         self.assertEqual((3.5, 3000), self.used())
+
+    def test_lent_again(self) -> None:
+        """An answer is lent again when half its time is over, and when the clock was set back."""
+        link = self.link()
+        answer = ReadyAnswer(b"a", b"b", b"", b"c")
+        entry = Entry(answer, Repeatable(), Shown("/v2/", None, None))
+        for until, lent in (
+            (101.0, True),
+            (101.4, False),
+            (101.6, True),
+            (50.0, True),
+            (50.1, False),
+        ):
+            self.assertTrue(link._has(Loan(b"/v2/", entry, until)))
+            try:
+                message = unpack(self.theirs.recv(10_000))
+            except BlockingIOError:
+                self.assertFalse(lent, until)
+            else:
+                self.assertTrue(lent, until)
+                self.assertEqual(until, message.fields["until"])
