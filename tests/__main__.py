@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import ctypes
 import faulthandler
 import gc
 import importlib.util
 import os
 import pkgutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,6 +45,8 @@ _SHARED = (
     "cryptography.x509",
 )
 """What most tests import; none of it may import the reactor, which no two processes can share."""
+
+_PR_SET_PDEATHSIG = 1
 
 
 @define
@@ -106,6 +110,9 @@ def _begin(folder: str) -> None:
     own = Path(folder) / str(os.getpid())
     own.mkdir()
     os.chdir(own)
+    if sys.platform == "linux":
+        # It would wait for work forever if the first process was killed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     log.startLogging((own / "test.log").open("w"), setStdout=False)
     # What tests have left to be done at the end of the process is done only so.
     util.Finalize(None, atexit._run_exitfuncs, exitpriority=0)
@@ -127,7 +134,7 @@ def _outcomes(pool: ProcessPoolExecutor, names: Sequence[str]) -> Iterator[Outco
 
 def report(outcomes: Iterable[Outcome], show: Callable[[str], object]) -> bool:
     """Show how everything goes; return whether all is well."""
-    began = time.monotonic()
+    began, line = time.monotonic(), "=" * 79
     done: list[Outcome] = []
     for outcome in outcomes:
         done.append(outcome)
@@ -135,11 +142,13 @@ def report(outcomes: Iterable[Outcome], show: Callable[[str], object]) -> bool:
         notes += [f"{len(outcome.skipped)} skipped"] * bool(outcome.skipped)
         taken = f"{outcome.seconds:6.2f} s, CPU {outcome.cpu:5.2f} s"
         show("  ".join((f"{taken}, {outcome.ran:3} tests: {outcome.name}", *notes)))
+        for text in outcome.wrong:
+            show(f"{line}\n{text}")
     wrong = [text for outcome in done for text in outcome.wrong]
     skipped = [text for outcome in done for text in outcome.skipped]
-    line = "=" * 79
-    for text in wrong:
-        show(f"{line}\n{text}")
+    if wrong:
+        # What went wrong with them was shown when it did.
+        show("\n".join((line, "[FAILED]", *(text.rpartition("\n")[2] for text in wrong))))
     if skipped:
         show("\n".join((line, "[SKIPPED]", *skipped)))
     ran = sum(outcome.ran for outcome in done)
