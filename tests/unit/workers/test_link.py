@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
 from oci_registry.web.ready.answers import ReadyAnswer
-from oci_registry.web.ready.table import Entry, Repeatable, Shown
+from oci_registry.web.ready.table import Entry, Repeatable
 from oci_registry.workers.leases import Loan
 from oci_registry.workers.link import Shared, WorkerLink
 from oci_registry.workers.messages import pack, unpack
@@ -73,7 +73,7 @@ class Counting(SynchronousTestCase):
         """An answer is lent again when half its time is over, and when the clock was set back."""
         link = self.link()
         answer = ReadyAnswer(b"a", b"b", b"", b"c")
-        entry = Entry(answer, Repeatable(), Shown("/v2/", None, None))
+        entry = Entry.of(answer, Repeatable(), ("/v2/", None, None))
         for until, lent in (
             (101.0, True),
             (101.4, False),
