@@ -15,6 +15,8 @@ from threading import RLock
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+import twisted
+
 if TYPE_CHECKING:
     from importlib.abc import Loader, MetaPathFinder
 else:
@@ -129,6 +131,14 @@ NAMES: Provided = MappingProxyType(
 Twisted only calls them later, or inherits from them without using what it inherits.
 """
 
+_TESTED = ("25", "26")
+"""The major versions of Twisted that `NAMES` was tested with."""
+
+
+def names_for(version: str) -> Provided:
+    """Return `NAMES` if it was tested with this version of Twisted; otherwise nothing is replaced."""
+    return NAMES if version.partition(".")[0] in _TESTED else {}
+
 
 class _Later(ModuleType):
     """A module that is executed at the first access to an attribute that it does not have."""
@@ -208,13 +218,14 @@ class _LaterFinder(MetaPathFinder):
 
 
 @contextmanager
-def executing_later(names: Set[str] = LATER, provided: Provided = NAMES) -> Iterator[None]:
+def executing_later(names: Set[str] = LATER, provided: Provided | None = None) -> Iterator[None]:
     """Defer the execution of some modules that are imported in this context until they are first used.
 
     That is when ``module.name`` is evaluated, or ``from module import name`` is executed, at any time.
-    In this context, an import of a name in *provided* does not execute the module.
+    In this context, an import of a name in *provided* does not execute the module; None: `names_for` the
+    installed version of Twisted.
     """
-    finder = _LaterFinder(names, provided)
+    finder = _LaterFinder(names, names_for(twisted.__version__) if provided is None else provided)
     sys.meta_path.insert(0, finder)
     try:
         yield

@@ -14,9 +14,11 @@ from types import ModuleType
 from typing import Any
 
 import attr
+import twisted
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.lean_imports import (
+    NAMES,
     Provided,
     all_plain,
     called,
@@ -24,6 +26,7 @@ from oci_registry.lean_imports import (
     elsewhere,
     empty_base,
     executing_later,
+    names_for,
     without_generated_sources,
     without_tls,
 )
@@ -298,6 +301,12 @@ class Later(SynchronousTestCase):
             self.assertEqual({"a": 1}, value(a=1))
             self.assertIs(dict, sys.modules[self.package].value)
             self.assertEqual({"a": 1}, value(a=1))
+
+    def test_versions(self) -> None:
+        """Names are provided for the versions of Twisted that were tested, but not for later ones."""
+        self.assertIs(NAMES, names_for(twisted.__version__))
+        self.assertIs(NAMES, names_for("25.5.0"))
+        self.assertEqual({}, names_for("99.1.0"))
 
     def test_twisted(self) -> None:
         """What Twisted takes of such modules works when it is called."""
