@@ -160,6 +160,8 @@ class Reloading(SynchronousTestCase):
     """One reading after the other."""
 
     def setUp(self) -> None:
+        # Not every test ends its reload.
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.readings: list[Deferred[Reread]] = []
         self.configured: list[Any] = []
         self.changes: Any = Changes()
