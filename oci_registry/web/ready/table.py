@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import datetimeToString
 
@@ -133,19 +133,26 @@ def shown_of(request: RegistryRequest) -> Shown:
     return shown(without_secrets(request.target)), request.namespace, outcome
 
 
-@frozen(eq=False, kw_only=True)
+@frozen(eq=False)
 class Entry(ReadyAnswer):
     """An answer and the conditions for sending it."""
 
-    repeatable: Repeats
-    shown: Shown
+    repeatable: Repeats = field(kw_only=True)
+    shown: Shown = field(kw_only=True)
 
     @classmethod
     def of(cls, answer: ReadyAnswer, repeatable: Repeats, shown: Shown) -> Self:
         """Return the entry for an answer."""
-        pieces = (answer.start, answer.middle, answer.end, answer.body)
-        times = (answer.confirmed, answer.max_age)
-        return cls(*pieces, *times, repeatable=repeatable, shown=shown)
+        return cls(
+            start=answer.start,
+            middle=answer.middle,
+            end=answer.end,
+            body=answer.body,
+            confirmed=answer.confirmed,
+            max_age=answer.max_age,
+            repeatable=repeatable,
+            shown=shown,
+        )
 
 
 @frozen(eq=False)
