@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from twisted.internet.defer import DeferredLock
+
 Announce = Callable[[Sequence[str]], Awaitable[None]]
 """Tells others that what was at these keys is gone. Raises `StoreError`."""
 KEYS = 500
@@ -28,6 +30,7 @@ class Announcements:
         self._now = now
         self._waiting: deque[str] = deque(maxlen=MOST)
         self._since = 0.0
+        self._turn = DeferredLock()
 
     def add(self, key: str) -> None:
         """Note that what was at a key is gone."""
@@ -42,14 +45,27 @@ class Announcements:
             await self.send()
 
     async def send(self) -> None:
-        """Announce what waits. Raises `StoreError`; then it waits for the next time."""
-        if self.announce is None or not self._waiting:
+        """Announce what waits. Raises `StoreError`; then it waits for the next time.
+
+        Another announcement that is under way is waited for: it may have keys of whoever calls this.
+        """
+        if self.announce is None:
+            return
+        await self._turn.acquire()
+        try:
+            await self._send(self.announce)
+        finally:
+            self._turn.release()
+
+    async def _send(self, announce: Announce) -> None:
+        if not self._waiting:
             return
         keys = list(self._waiting)
         self._waiting.clear()
         try:
-            await self.announce(keys)
+            await announce(keys)
         except BaseException:
             # Some may be announced twice, which does no harm.
-            self._waiting.extendleft(reversed(keys[-(MOST - len(self._waiting)) :]))
+            room = MOST - len(self._waiting)
+            self._waiting.extendleft(reversed(keys[-room:] if room else []))
             raise
