@@ -27,7 +27,7 @@ def run(
         status = _run(name, args, environ, out, err)
         out.flush()
     except BrokenPipeError:
-        # Whoever read has seen enough, as `head` has.
+        # The reader has seen enough, as `head` has.
         return _reader_has_gone(out)
     return status
 
@@ -69,7 +69,7 @@ def _run(
 
 
 def _reader_has_gone(out: TextIO) -> int:
-    """End without a word, and let Python flush what nobody reads to nowhere."""
+    """End quietly: what is left is written to nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, out.fileno())
     os.close(nowhere)

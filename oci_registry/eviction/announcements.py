@@ -47,7 +47,7 @@ class Announcements:
     async def send(self) -> None:
         """Announce what waits. Raises `StoreError`; then it waits for the next time.
 
-        Another announcement that is under way is waited for: it may have keys of whoever calls this.
+        Another announcement that is under way is waited for: it may have keys of the caller.
         """
         if self.announce is None:
             return
