@@ -261,8 +261,8 @@ def without_generated_sources() -> Iterator[None]:
 def collecting_seldom() -> Iterator[None]:
     """Collect garbage among new objects only, and less often.
 
-    Importing modules makes many objects, hardly any of which is garbage. Traversing all of them
-    repeatedly takes a sixth of the start.
+    Importing modules, or reading files of upstreams, makes many objects, hardly any of which is garbage.
+    Traversing all of them repeatedly takes a sixth of the start.
     """
     before = gc.get_threshold()
     gc.set_threshold(*_SELDOM)

@@ -23,6 +23,7 @@ from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.pinned import PinnedImages, PinPatterns
 from oci_registry.eviction.sweep import Lifetimes, Sweep
+from oci_registry.lean_imports import collecting_seldom
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.spec.sizes import Size
@@ -178,7 +179,9 @@ class Reloader:
             while True:
                 self._again = False
                 self._manager.reloading()
-                await self._once()
+                # What is read and replaced is many objects, and a full collection would go over all of them.
+                with collecting_seldom():
+                    await self._once()
                 if self._stopped:
                     return
                 self._manager.ready()

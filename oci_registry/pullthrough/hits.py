@@ -13,7 +13,7 @@ from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.manifest import Manifest, PackedManifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import KeptObject
@@ -38,7 +38,7 @@ class ManifestHit:
     _sizes: KnownSizes
     _host: str
     _repository: str
-    _manifest: Manifest
+    _manifest: PackedManifest
     _key: str
     count: Callable[[], None]
     _tag_key: str = ""
@@ -62,11 +62,17 @@ class ManifestHit:
         manifest: Manifest,
         tagged: tuple[Tag, TagRecord, float] | None,
         count: Callable[[], None],
-    ) -> Self:
-        """Return the hit. *tagged*: the tag, its record, and for how many seconds that is fresh."""
+    ) -> Self | None:
+        """Return the hit; None if memory has another manifest by now, or none.
+
+        *tagged*: the tag, its record, and for how many seconds that is fresh.
+        """
         host, repository = target.upstream.namespace, target.repository
         key = manifest_key(host, manifest.digest)
-        hit = cls(known, sizes, host, repository, manifest, key, count)
+        packed = known.manifest_at(key)
+        if packed is None or packed != manifest.pack():
+            return None
+        hit = cls(known, sizes, host, repository, packed, key, count)
         if tagged is not None:
             tag, record, hit.max_age = tagged
             hit._tag_key = tag_key(host, repository, tag.name)
@@ -92,7 +98,7 @@ class ManifestHit:
         if self._known.manifest_at(self._key) is not self._manifest:
             return False
         if self._losses != self._sizes.losses:
-            self._sizes.learn(self._host, self._repository, self._manifest)
+            self._sizes.learn(self._host, self._repository, Manifest.unpack(self._manifest))
             self._losses = self._sizes.losses
         self.count()
         return True

@@ -12,7 +12,7 @@ from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.pullthrough.tag_policy import Decision, decide, sightings_of
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import Unavailable
-from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.manifest import Manifest, PackedManifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.histories import HistoryStore, Sighting, TagHistory
 from oci_registry.storage.holds import Hold, Names
@@ -66,9 +66,12 @@ class KnownManifests:
         """Return a manifest if it is in memory."""
         return self._manifests.recall(target.upstream.namespace, digest)
 
-    def manifest_at(self, key: str) -> Manifest | None:
-        """Return the manifest at a key of the store if it is in memory; None if it could not be written."""
-        return None if self._writer.is_lost(key) else self._manifests.recall_at(key)
+    def manifest_at(self, key: str) -> PackedManifest | None:
+        """Return the manifest at a key of the store if it is in memory: another object after each change.
+
+        None if it could not be written.
+        """
+        return None if self._writer.is_lost(key) else self._manifests.packed_at(key)
 
     async def manifest(self, target: Target, digest: Digest) -> Manifest | None:
         """Return a manifest; None if it is not stored or cannot be read."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from attrs import field, frozen
 
@@ -38,10 +38,21 @@ _BLOB_OVERHEAD = 512
 _PACKED = 3
 
 
-def _pack(blobs: Iterable[Descriptor]) -> tuple[str | int | None, ...]:
-    """Return media type, digest and size of each blob, one after the other."""
+PackedBlobs = tuple[str | int | None, ...]
+"""Media type, digest and size of each blob, one after the other."""
+PackedManifest = tuple[bytes, str, str, PackedBlobs]
+"""The bytes of a manifest, its media type, its digest and its blobs.
+
+There are thousands of these in memory. The garbage collector does not track tuples of such values.
+"""
+
+
+def _pack(blobs: Iterable[Descriptor] | PackedBlobs) -> PackedBlobs:
+    """Return the blobs packed; those that are packed already, as they are."""
     packed: list[str | int | None] = []
     for blob in blobs:
+        if not isinstance(blob, Descriptor):
+            return cast(PackedBlobs, blobs)
         kind = blob.media_type
         packed += (None if kind is None else sys.intern(kind), str(blob.digest), blob.size)
     return tuple(packed)
@@ -54,14 +65,23 @@ class Manifest:
     *blobs* are the config and the layers as far as the document can be parsed; their sizes are
     hints. `names` returns all digests in the document.
 
-    Thousands of manifests may be in memory, so blobs are stored as strings and numbers, which the
-    garbage collector does not track, and are built when they are needed.
+    Blobs are stored as strings and numbers, and are built when they are needed.
     """
 
     raw: bytes = field(repr=False)
     media_type: str
     digest: Digest
-    _blobs: tuple[str | int | None, ...] = field(default=(), converter=_pack, eq=False, repr=False)
+    _blobs: PackedBlobs = field(default=(), converter=_pack, eq=False, repr=False)
+
+    def pack(self) -> PackedManifest:
+        """Return it as plain values."""
+        return self.raw, self.media_type, str(self.digest), self._blobs
+
+    @classmethod
+    def unpack(cls, packed: PackedManifest) -> Self:
+        """Return the manifest of which `pack` has made this; takes microseconds."""
+        raw, media_type, digest, blobs = packed
+        return cls(raw, media_type, Digest.parse(digest), blobs)
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -84,11 +104,6 @@ class Manifest:
     def _unpacked(self) -> Iterator[tuple[str | None, str, int | None]]:
         packed: Any = self._blobs
         return zip(packed[::_PACKED], packed[1::_PACKED], packed[2::_PACKED], strict=True)
-
-    @property
-    def memory(self) -> int:
-        """Return roughly how many bytes of memory it takes."""
-        return len(self.raw) + len(self._blobs) // _PACKED * _BLOB_OVERHEAD + _OVERHEAD
 
     def names(self) -> frozenset[Digest]:
         """Return the digests of all content that it refers to, in any field; some may not exist."""
@@ -139,6 +154,12 @@ class Manifest:
         document = read_object(raw)
         _expect(digest, list(_digests(raw, document, digest.algorithm)), "kept")
         return cls(raw, media_type, digest, _read_blobs(document or {}))
+
+
+def memory_of(packed: PackedManifest) -> int:
+    """Return roughly how many bytes of memory a manifest takes."""
+    raw, _, _, blobs = packed
+    return len(raw) + len(blobs) // _PACKED * _BLOB_OVERHEAD + _OVERHEAD
 
 
 def _digests(raw: bytes, document: Mapping[str, object] | None, algorithm: str) -> Iterator[Digest]:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
-from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
+from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest, PackedManifest
 from oci_registry.spec.reference import parse_repository
 from oci_registry.storage.interfaces import IDriver, IInspectedObject, ObjectInfo
 from oci_registry.storage.keys import REPOSITORIES, manifest_key, parse_manifest_key
@@ -52,14 +52,15 @@ class ManifestStore:
 
     def recall(self, host: str, digest: Digest) -> Manifest | None:
         """Return a manifest if it is in memory."""
-        return self.recall_at(manifest_key(host, digest))
+        packed = self.packed_at(manifest_key(host, digest))
+        return None if packed is None else Manifest.unpack(packed)
 
-    def recall_at(self, key: str) -> Manifest | None:
-        """Return the manifest at a key if it is in memory."""
-        manifest = self._recent.use(key)
-        if manifest is not None:
+    def packed_at(self, key: str) -> PackedManifest | None:
+        """Return the manifest at a key if it is in memory: another object after each change."""
+        packed = self._recent.use(key)
+        if packed is not None:
             self._usage.used(key)
-        return manifest
+        return packed
 
     async def get(self, host: str, digest: Digest) -> Manifest | None:
         """Return a stored manifest, or None; one with wrong bytes is removed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.manifest import Manifest, PackedManifest, memory_of
 from oci_registry.streams.recent import RecentTable
 
 SMALL = 64 * 1024
@@ -30,17 +30,21 @@ class RecentManifests:
 
     def get(self, key: str) -> Manifest | None:
         """Return a manifest, without counting that as a use."""
-        return self._small.peek(key) or self._large.peek(key)
+        packed = self._small.peek(key) or self._large.peek(key)
+        return None if packed is None else Manifest.unpack(packed)
 
-    def use(self, key: str) -> Manifest | None:
-        """Return a manifest, and mark it as the most recently used one."""
+    def use(self, key: str) -> PackedManifest | None:
+        """Return a manifest, and mark it as the most recently used one; another object after each change."""
         return self._small.get(key) or self._large.get(key)
 
     def add(self, key: str, manifest: Manifest) -> None:
-        """Keep a manifest, in place of an older one with this key."""
+        """Keep a manifest, in place of another one with this key."""
+        packed = manifest.pack()
+        if self.use(key) == packed:
+            return
         self.forget(key)
         table = self._small if len(manifest.raw) <= SMALL else self._large
-        table.put(key, manifest)
+        table.put(key, packed)
 
     def forget(self, key: str) -> None:
         """Remove a manifest."""
@@ -48,5 +52,5 @@ class RecentManifests:
         self._large.remove(key)
 
 
-def _table(memory: int) -> RecentTable[str, Manifest]:
-    return RecentTable(None, memory, lambda _, manifest: manifest.memory)
+def _table(memory: int) -> RecentTable[str, PackedManifest]:
+    return RecentTable(None, memory, lambda _, packed: memory_of(packed))

@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import runpy
+import signal
 import socket
 import sys
 import threading
@@ -23,6 +24,8 @@ from typing import Any
 
 MAX_REQUEST = 128 * 1024
 """The most bytes of a request."""
+_IGNORED = {signal.SIGPIPE, signal.SIGXFSZ}
+"""What Python ignores."""
 MAX_FILES = 16
 """The most open files that a process can be given."""
 
@@ -99,6 +102,7 @@ def become(request: Mapping[str, Any], inherited: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update({**inherited, **request["environment"]})
     time.tzset()
+    _default_signals()
     main_thread: Any = threading.main_thread()
     main_thread._set_native_id()
     sys.stdin = sys.__stdin__ = _standard(0, sys.stdin)  # type: ignore[misc]
@@ -109,6 +113,14 @@ def become(request: Mapping[str, Any], inherited: Mapping[str, str]) -> None:
     sys.argv[:] = ["-m", *command[3:]]
     sys.path[0] = os.getcwd()
     sys.modules["__main__"] = ModuleType("__main__")
+
+
+def _default_signals() -> None:
+    """Ignore no signal that this process was started to ignore, as a process that Twisted has started."""
+    for number in signal.valid_signals() - _IGNORED:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
 
 
 def _standard(number: int, parents: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.config.settings import ConfigError, UpstreamSettings
@@ -158,6 +160,8 @@ class Reloading(SynchronousTestCase):
     """One reading after the other."""
 
     def setUp(self) -> None:
+        # Not every test ends its reload.
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.readings: list[Deferred[Reread]] = []
         self.configured: list[Any] = []
         self.changes: Any = Changes()
@@ -253,6 +257,15 @@ class Reloading(SynchronousTestCase):
         self.assertEqual(1, self.errors())
         self.reloader.reload()
         self.assertEqual(2, len(self.readings))
+
+    def test_garbage(self) -> None:
+        """Garbage is collected less often until a reload has ended, whether it succeeds or not."""
+        usual = gc.get_threshold()
+        for outcome in (Reread((A,), ()), Failure(ConfigError(["a problem"]))):
+            self.reloader.reload()
+            self.assertGreater(gc.get_threshold(), usual)
+            self.readings[-1].callback(outcome)
+            self.assertEqual(usual, gc.get_threshold())
 
     def test_meanwhile(self) -> None:
         """Signals during a reading cause one more, since what they announce may have come too late."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import ManifestInvalid
-from oci_registry.spec.manifest import MAX_BLOBS, MAX_MANIFEST_SIZE, Manifest
+from oci_registry.spec.manifest import MAX_BLOBS, MAX_MANIFEST_SIZE, Manifest, memory_of
 from oci_registry.spec.mediatypes import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -266,8 +267,18 @@ class Facts(SynchronousTestCase):
     def test_memory(self) -> None:
         """What it takes in memory is known, the sizes of its layers included."""
         manifest = read({**IMAGE, "layers": [entry("a")] * 1000})
-        self.assertGreater(manifest.memory, len(manifest.raw) + 100_000)
-        self.assertLess(manifest.memory, len(manifest.raw) + 1_000_000)
+        self.assertGreater(memory_of(manifest.pack()), len(manifest.raw) + 100_000)
+        self.assertLess(memory_of(manifest.pack()), len(manifest.raw) + 1_000_000)
+
+    def test_packed(self) -> None:
+        """It is the same again after it was packed, which leaves nothing but plain values."""
+        for was in (read({**IMAGE, "layers": [entry("a"), entry("b")]}), read(ALL_ENTRIES)):
+            packed = was.pack()
+            again = Manifest.unpack(packed)
+            self.assertEqual((was, was.blobs, packed), (again, again.blobs, again.pack()))
+            gc.collect()
+            gc.collect()
+            self.assertFalse(gc.is_tracked(packed))
 
     def test_names(self) -> None:
         """Every digest is returned, whichever field has it, also of fields that are otherwise ignored."""

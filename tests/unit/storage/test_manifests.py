@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs
 
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
+from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest, memory_of
 from oci_registry.spec.mediatypes import DOCKER_SCHEMA1_SIGNED, OCI_INDEX, OCI_MANIFEST
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import manifest_key
@@ -238,7 +238,7 @@ class Remembered(ManifestsTestCase):
         """A manifest that comes again does not count twice, and a removed one is not counted."""
         for _ in range(5):
             self.store.remember(HOST, self.manifest)
-        self.assertEqual(self.store._recent.memory, self.manifest.memory)
+        self.assertEqual(self.store._recent.memory, memory_of(self.manifest.pack()))
         self.result(self.store.delete(HOST, self.digest))
         self.assertEqual(self.store._recent.memory, 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
+from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest, memory_of
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.storage.recent import (
     MEMORY_OF_LARGE,
@@ -43,9 +43,9 @@ class Recent(SynchronousTestCase):
             self.recent = RecentManifests()
             there = self.fill(size, count)
             self.assertEqual(there, list(range(count - len(there), count)))
-            self.assertEqual(self.recent.memory, len(there) * manifest(size).memory)
+            self.assertEqual(self.recent.memory, len(there) * memory_of(manifest(size).pack()))
             self.assertLessEqual(self.recent.memory, limit)
-            self.assertGreater(self.recent.memory, limit - 2 * manifest(size).memory)
+            self.assertGreater(self.recent.memory, limit - 2 * memory_of(manifest(size).pack()))
 
     def test_largest(self) -> None:
         """The largest manifest there may be is kept, alone with the small ones."""
@@ -73,8 +73,9 @@ class Recent(SynchronousTestCase):
         """A manifest takes the place of another of any size; a forgotten one is not counted."""
         for size in (10, SMALL + 1, 10):
             self.recent.add("a", manifest(size))
-            self.assertEqual(self.recent.use("a"), manifest(size))
-            self.assertEqual(self.recent.memory, manifest(size).memory)
+            self.assertEqual(self.recent.use("a"), manifest(size).pack())
+            self.assertEqual(self.recent.get("a"), manifest(size))
+            self.assertEqual(self.recent.memory, memory_of(manifest(size).pack()))
         for _ in range(2):
             self.recent.forget("a")
             self.assertEqual(self.recent.memory, 0)
