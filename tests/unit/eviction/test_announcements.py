@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.eviction.announcements import DELAY, KEYS, MOST, Announcements
+from oci_registry.eviction.announcements import DELAY, KEYS, MOST, PATIENCE, Announcements
 from oci_registry.storage.interfaces import StoreError
 from tests.unit.storage.support import StoreTestCase
 
@@ -106,3 +106,19 @@ class Announcing(StoreTestCase):
         gate.errback(StoreError("gone"))
         self.failureResultOf(sending, StoreError)
         self.assertEqual(list(map(str, range(MOST))), list(self.announcements._waiting))
+
+    def test_failing_for_long(self) -> None:
+        """After a minute of failures, evictions go on without; what waits is announced when that works."""
+        self.failing = True
+        self.announcements.add("a")
+        self.fails(self.announcements.send(), StoreError)
+        self.clock.advance(PATIENCE - 1)
+        self.fails(self.announcements.send(), StoreError)
+        self.clock.advance(1)
+        self.result(self.announcements.send())
+        self.failing = False
+        self.result(self.announcements.send())
+        self.assertEqual([["a"]], self.told)
+        self.failing = True
+        self.announcements.add("b")
+        self.fails(self.announcements.send(), StoreError)
