@@ -14,10 +14,10 @@ from typing import Any
 
 from oci_registry.commands import COMMANDS
 from oci_registry.lean_imports import (
-    collecting_seldom,
     executing_later,
     without_generated_sources,
 )
+from oci_registry.streams.garbage import collecting_seldom
 
 NAME = "oci-registry"
 

@@ -39,6 +39,7 @@ from oci_registry.pulling import PullThrough
 from oci_registry.pullthrough.tag_control import NotPossible
 from oci_registry.spec.image import ImageName, parse_image
 from oci_registry.stores import Store
+from oci_registry.streams.garbage import import_for_good
 from oci_registry.streams.steps import pauses
 from oci_registry.streams.threads import RunInThread
 from oci_registry.web.client_watch import ClientWatch
@@ -101,7 +102,7 @@ def make_pages(
         )
         return made
 
-    status = LatePages(partial(import_module, _STATUS_PAGE), begin, in_thread)
+    status = LatePages(partial(import_for_good, _STATUS_PAGE), begin, in_thread)
 
     def pages(gate: Gate) -> Pages:
         return {

@@ -1,8 +1,7 @@
-"""Defers work of the start: modules, the TLS library, and garbage collection."""
+"""Defers work of the start: modules, and the TLS library."""
 
 from __future__ import annotations
 
-import gc
 import linecache
 import re
 import sys
@@ -52,7 +51,6 @@ LATER = frozenset(
 """Modules that our imports import, but that a daemon does not need at first, or never."""
 
 _TLS = "OpenSSL"
-_SELDOM = (10_000, 100, 100)
 # Endpoint types without TLS, and HOST:PORT, where the first part is not a type.
 _PLAIN = re.compile(
     r"(?:haproxy:)?(?:tcp6?|unix|systemd|fd|localhost):.*|[^A-Za-z][^:]*(?::\d+)?|\[.*|:\d+"
@@ -255,27 +253,3 @@ def without_generated_sources() -> Iterator[None]:
         yield
     finally:
         linecache.cache = before
-
-
-@contextmanager
-def collecting_seldom() -> Iterator[None]:
-    """Collect garbage among new objects only, and less often.
-
-    Importing modules, or reading files of upstreams, makes many objects, hardly any of which is garbage.
-    Traversing all of them repeatedly takes a sixth of the start.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(*_SELDOM)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-def keep_for_good() -> None:
-    """Exclude the objects of the start from garbage collection.
-
-    Those of modules live as long as the process. Traversing all of them takes 20 to 50 ms, during which
-    no request is answered.
-    """
-    gc.freeze()

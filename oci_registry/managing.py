@@ -37,6 +37,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.stores import Store, make_sweep
+from oci_registry.streams.garbage import import_for_good
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Target
@@ -227,7 +228,7 @@ def make_admin_sites(
         )
         return made
 
-    pages = LatePages(partial(import_module, _PAGES), begin, in_thread)
+    pages = LatePages(partial(import_for_good, _PAGES), begin, in_thread)
 
     def site(gate: Gate) -> AdminSite:
         root = make_root()

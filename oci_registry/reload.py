@@ -23,10 +23,10 @@ from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.pinned import PinnedImages, PinPatterns
 from oci_registry.eviction.sweep import Lifetimes, Sweep
-from oci_registry.lean_imports import collecting_seldom
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.spec.sizes import Size
+from oci_registry.streams.garbage import collecting_seldom
 from oci_registry.streams.steps import Pause, no_pause
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Changes, UpstreamTable

@@ -31,13 +31,12 @@ from oci_registry.config.settings import ConfigError, FilesystemSettings, Settin
 from oci_registry.config.storages import STORAGES
 from oci_registry.lean_imports import (
     all_plain,
-    collecting_seldom,
     executing_later,
-    keep_for_good,
     without_generated_sources,
     without_tls,
 )
 from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
+from oci_registry.streams.garbage import collecting_seldom, keep_for_good
 from oci_registry.usage import Group, Option, UpstreamFileError, option_groups, table, wrap
 from oci_registry.usage import width as usage_width
 

@@ -7,7 +7,6 @@ in a thread then. With hundreds of upstreams a reload makes none of them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,6 +17,7 @@ from oci_registry.metrics import HostMetrics, Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.streams.garbage import import_for_good
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.interfaces import (
@@ -115,7 +115,7 @@ class LateConnector:
 
 def import_connector() -> None:
     """Import the modules that talk to registries. Takes a fifth of a second."""
-    import_module("oci_registry.upstream.connecting")
+    import_for_good("oci_registry.upstream.connecting")
 
 
 def _has_files(host: HostSettings) -> bool:

@@ -44,8 +44,9 @@ LATER = (
 def import_start() -> None:
     """Import what a daemon has imported when it listens, in the same way; no reactor is installed."""
     from oci_registry import commands, lean_imports  # noqa: F401, PLC0415 - what __main__ imports
+    from oci_registry.streams import garbage  # noqa: PLC0415 - as above
 
-    with lean_imports.collecting_seldom(), lean_imports.executing_later():
+    with garbage.collecting_seldom(), lean_imports.executing_later():
         for name in _AT_FIRST:
             import_module(name)
         with lean_imports.without_tls():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import linecache
 import os
 import subprocess
@@ -22,7 +21,6 @@ from oci_registry.lean_imports import (
     Provided,
     all_plain,
     called,
-    collecting_seldom,
     elsewhere,
     empty_base,
     executing_later,
@@ -374,13 +372,6 @@ class Blocked(SynchronousTestCase):
             self.assertRaises(ImportError, __import__, "OpenSSL.SSL")
             raise ZeroDivisionError
         self.assertNotIn("OpenSSL", sys.modules)
-
-    def test_collection(self) -> None:
-        """Garbage is collected as before afterwards."""
-        before = gc.get_threshold()
-        with collecting_seldom():
-            self.assertGreater(gc.get_threshold(), before)
-        self.assertEqual(before, gc.get_threshold())
 
     def test_sources(self) -> None:
         """The source of what attrs generates is kept before and afterwards, and not meanwhile."""
