@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Self
 
 from oci_registry.management.problems import ManagementProblem
 from oci_registry.spec.errors import RegistryError
@@ -80,6 +81,11 @@ class BodyTooLarge(RegistryError):
 
     code = "TOO_LARGE"
     status = 413
+
+    @classmethod
+    def than(cls, limit: int) -> Self:
+        """Return the error for a body of more than *limit* bytes."""
+        return cls(f"the body has more than {limit} bytes")
 
 
 class NotJson(RegistryError):

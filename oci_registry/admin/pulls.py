@@ -41,11 +41,13 @@ class PullEvents:
         )
 
     def sent_by_worker(self, target: bytes, times: int) -> None:
-        """Record that a worker has answered requests for *target* from memory, so many *times*."""
+        """Record that a worker has answered requests for *target* from memory, so many *times*.
+
+        It does not report which of them were HEAD.
+        """
         if self._followed:
             self._events.record(
                 "pull",
-                method="GET",
                 uri=shown(without_secrets(target)),
                 status=200,
                 cache="hit",

@@ -41,7 +41,7 @@ class AdminRequest(RegistryRequest):
     def body(self) -> bytes:
         """Return the body; raise `BodyTooLarge`."""
         if self._received > MAX_BODY:
-            raise BodyTooLarge(f"the body has more than {MAX_BODY} bytes")
+            raise BodyTooLarge.than(MAX_BODY)
         return bytes(self._body)
 
 
@@ -135,6 +135,8 @@ def _parse(body: bytes) -> dict[str, Any]:
         document = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
     except UnicodeDecodeError:
         raise InvalidRequest.at("body", "is not UTF-8") from None
+    except _Twice as error:
+        raise InvalidRequest.at("body", f"has {shown(str(error), 40)} twice") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest.at("body", f"is not JSON: {where}") from None
@@ -149,9 +151,15 @@ def _no_constant(text: str) -> None:
     raise ValueError(text)
 
 
+class _Twice(ValueError):
+    """An object has this name twice."""
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; raise ValueError for a duplicate name."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name is there twice")
+    """Return an object; raise `_Twice`."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _Twice(name)
+        found[name] = value
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from oci_registry.admin.answers import HostStatus, UpstreamStatus
 from oci_registry.commands.options import CommandParser, DaemonParser
@@ -46,8 +47,9 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
 
 def _lines(why: Why) -> list[str]:
     lines = [why.name] if why.digest is None else [why.name, *_image(why)]
-    if why.upstream is not None:
-        lines += _registry(UpstreamStatus.from_json(why.upstream))
+    # A daemon of another version may describe a registry in another way.
+    with suppress(ValueError):
+        lines += [] if why.upstream is None else _registry(UpstreamStatus.from_json(why.upstream))
     return lines if len(lines) > 1 else []
 
 

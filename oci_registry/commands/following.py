@@ -115,7 +115,13 @@ def _text(fields: Mapping[str, Any]) -> str:
 
 
 def _any(fields: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    return " ".join(
+        f"{name}={_short(value)}" for name, value in fields.items() if value is not None
+    )
+
+
+def _short(value: object) -> object:
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _number(value: object) -> float:

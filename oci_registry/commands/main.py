@@ -23,13 +23,24 @@ def run(
     name: str, args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextIO
 ) -> int:
     """Run a command; return the exit status."""
+    try:
+        status = _run(name, args, environ, out, err)
+        out.flush()
+    except BrokenPipeError:
+        # The reader has seen enough, as `head` has.
+        return _reader_has_gone(out)
+    return status
+
+
+def _run(
+    name: str, args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextIO
+) -> int:
+    """Run a command; return the exit status, or raise `BrokenPipeError`."""
     module = import_module(f"oci_registry.commands.{COMMANDS[name]}")
     output = Output(name, out, err, progress=progress_on(err))
     command: Run = module.run
     try:
-        status = command(args, environ, output)
-        out.flush()
-        return status
+        return command(args, environ, output)
     except UsageProblem as error:
         for problem in error.problems:
             output.note(problem)
@@ -45,8 +56,7 @@ def run(
         output.finish({})
         return status_of(error)
     except BrokenPipeError:
-        # Whoever read has seen enough, as `head` has.
-        return _reader_has_gone(out)
+        raise
     except (StoreError, OSError) as error:
         output.progress.end()
         output.problem(_text(error))
@@ -59,7 +69,7 @@ def run(
 
 
 def _reader_has_gone(out: TextIO) -> int:
-    """End without a word, and let Python flush what nobody reads to nowhere."""
+    """End quietly: what is left is written to nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, out.fileno())
     os.close(nowhere)

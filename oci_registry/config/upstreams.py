@@ -30,7 +30,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.spec.image import HUB
 from oci_registry.spec.patterns import ImagePattern, parse_pattern
-from oci_registry.spec.sizes import Size, parse_size
+from oci_registry.spec.sizes import Size, parse_bytes
 
 
 def _user_agent(value: Value) -> str | None:
@@ -56,9 +56,7 @@ def _pin(value: Value) -> tuple[ImagePattern, ...]:
 
 
 def _max_size(value: Value) -> Size:
-    size = parse_size(text(value))
-    if size.share is not None:
-        raise ValueError("must be a size such as 50GiB, not a share")
+    size = parse_bytes(text(value))
     if size.bytes < SMALLEST_LIMIT:
         raise ValueError(f"{size.text} is too small: at least 16MiB")
     return size

@@ -150,7 +150,8 @@ class Evictor:
     async def drop_incomplete(self, digests: Sequence[Digest], *, with_blobs: bool = False) -> int:
         """Evict the images that lack one of these blobs; return how many. Never fails.
 
-        *with_blobs*: with their stored blobs, if nothing else needs or uses these.
+        *with_blobs*: with their stored blobs, if nothing else needs or uses these. In a store that others
+        use too, they go with the next round that has compared the account with it.
 
         For blobs that were served but not stored: a tag should not lead to an incomplete image. Pinned
         and held images stay nevertheless, with everything that they name: later pulls complete them. So
@@ -168,7 +169,8 @@ class Evictor:
                     removed.append(manifest)
             await self._remove_late_tags(removed)
             await self.announcements.send()
-            if with_blobs and removed:
+            # In a shared store others may have stored a manifest that names them, or be about to.
+            if with_blobs and removed and not self.compare_first:
                 await self._account.flush()
                 blobs = unnamed_blobs(set().union(*(one.blobs for one in removed)))
                 await self._free_all(await self._account.ask(blobs))

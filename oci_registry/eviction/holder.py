@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -15,6 +15,8 @@ from oci_registry.storage.interfaces import StoreError
 
 LASTS = 4
 """Intervals for which a claim counts as held if it cannot be renewed; then others may take it."""
+AGAIN = 5.0
+"""Seconds until another attempt after a failed one; it doubles each time, up to the interval."""
 
 
 class Claim(Protocol):
@@ -28,7 +30,10 @@ class Claim(Protocol):
 
 
 class Holder:
-    """Starts and stops *account* with the *claim*, which is renewed every *interval* seconds."""
+    """Starts and stops *account* with the *claim*, which is renewed every *interval* seconds.
+
+    If the store fails, that is repeated sooner.
+    """
 
     _log = Logger()
 
@@ -43,6 +48,8 @@ class Holder:
         self._clock = clock
         self._until = 0.0
         self._turn = DeferredLock()
+        self._failures = 0
+        self._again: IDelayedCall | None = None
         self._looping = LoopingCall(self._look)
         self._looping.clock = clock
 
@@ -54,6 +61,8 @@ class Holder:
         """Release the claim, and close the account."""
         if self._looping.running:
             self._looping.stop()
+        if self._again is not None and self._again.active():
+            self._again.cancel()
         await self._turn.run(lambda: Deferred.fromCoroutine(self._stop()))
 
     async def _stop(self) -> None:
@@ -73,12 +82,35 @@ class Holder:
         now = self._clock.seconds()
         try:
             held = await self._claim.hold()
-        except (StoreError, CancelledError):
-            # A failing store is noticed elsewhere.
-            held = self.is_held and now < self._until
+        except CancelledError:
+            held = self._may_hold(now)
+        except StoreError as error:
+            held = self._may_hold(now)
+            self._failed(error)
         else:
+            self._failures = 0
             self._until = now + LASTS * self._interval
         await self._set(held=held)
+
+    def _may_hold(self, now: float) -> bool:
+        return self.is_held and now < self._until
+
+    def _failed(self, error: StoreError) -> None:
+        if not self._failures:
+            self._log.warn(
+                "cannot claim the bucket, which one replica keeps below its limit: {error}",
+                error=str(error),
+            )
+        delay = AGAIN * 2 ** min(self._failures, 10)
+        self._failures += 1
+        waits = self._again is not None and self._again.active()
+        if self._looping.running and delay < self._interval and not waits:
+            self._again = self._clock.callLater(delay, self._repeat_soon)
+
+    def _repeat_soon(self) -> None:
+        self._look().addErrback(
+            lambda failure: self._log.failure("the claim of the bucket has failed", failure)
+        )
 
     async def _set(self, *, held: bool) -> None:
         if held and not self.is_held:

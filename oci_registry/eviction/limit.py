@@ -141,11 +141,12 @@ class StoreLimit:
             self._watching.stop()
         if self._looking is not None:
             self._looking.cancel()
+        await self._evicting.stop()
+        await self.upstreams.stop()
+        # Last, since a store that is slow may use up the time for this.
         if self._missing and self._account.is_complete:
             # The next start does not know them.
             await self._drop_incomplete()
-        await self._evicting.stop()
-        await self.upstreams.stop()
 
     # -- for operators
 

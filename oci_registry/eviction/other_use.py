@@ -51,4 +51,7 @@ class OtherUse:
             self._histories = await self._below(HISTORIES)
 
     async def _below(self, prefix: str) -> int:
-        return sum([on_disk(info.size) async for info in self._driver.list(prefix)])
+        size = 0
+        async for info in self._driver.list(prefix):
+            size += on_disk(info.size)
+        return size

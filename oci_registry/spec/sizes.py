@@ -11,8 +11,8 @@ _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)[ \t]*(?:([kmgtp]?)(i?)b?)", 
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)[ \t]*%")
 _MAX_TEXT = 100
 _MOST = 2**60
-_ACCEPTED = "a number with a unit, as in '200GiB', '200GB' or '200G' (the same as GiB), or a share, as in '80%'"
-
+_BYTES = "a number with a unit, as in '200GiB', '200GB' or '200G' (the same as GiB)"
+_ACCEPTED = f"{_BYTES}, or a share, as in '80%'"
 _RATES = "bytes per second with a unit, as in '20MB' or '20MB/s'"
 
 
@@ -34,37 +34,60 @@ def parse_size(text: str) -> Size:
 
     A number needs a unit, unless it is 0. `ValueError` names the text and what is accepted.
     """
-    stripped = text.strip(" \t")
-    if len(stripped) > _MAX_TEXT:
-        raise _refused(text[:_MAX_TEXT] + "...", "it is too long")
-    share = _SHARE.fullmatch(stripped)
-    if share is not None:
-        value = float(share[1]) / 100
-        if not 0 < value <= 1:
-            raise _refused(text, "a share is more than 0% and at most 100%")
-        return Size(0, value, stripped)
-    size = _SIZE.fullmatch(stripped)
-    if size is None:
-        raise _refused(text, "it is negative" if stripped.startswith("-") else "it is not a size")
-    number, letter, binary = size.groups()
-    plain = stripped[len(number) :].strip().lower()
-    if not plain and float(number) != 0:
-        raise _refused(text, "it needs a unit")
-    # "G" alone is what disk tools print, in units of 1024.
-    base = 1024 if binary or plain == letter.lower() else 1000
-    value = float(number) * (base ** _UNITS[letter.lower()] if letter else 1)
-    if value > _MOST:
-        raise _refused(text, "it is too large")
-    return Size(int(value), None, stripped)
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise _refused("size", text, error, _ACCEPTED) from None
+
+
+def parse_bytes(text: str) -> Size:
+    """Return the size in *text*, which must not be a share of a volume. `ValueError` as in `parse_size`."""
+    try:
+        return _without_share(text)
+    except ValueError as error:
+        raise _refused("size", text, error, _BYTES) from None
 
 
 def parse_rate(text: str) -> Size:
     """Return the bytes per second in *text*, as in ``20MB`` or ``20MB/s``. `ValueError` as in `parse_size`."""
-    size = parse_size(re.sub(r"[ \t]*/[ \t]*s[ \t]*$", "", text))
+    try:
+        return _without_share(re.sub(r"[ \t]*/[ \t]*s[ \t]*$", "", text))
+    except ValueError as error:
+        raise _refused("rate", text, error, _RATES) from None
+
+
+def _without_share(text: str) -> Size:
+    size = _parse(text)
     if size.share is not None:
-        raise ValueError(f"bad rate {text[:_MAX_TEXT]!a}: a share is no rate; accepted: {_RATES}")
+        raise ValueError("it must not be a share")
     return size
 
 
-def _refused(text: str, reason: str) -> ValueError:
-    return ValueError(f"bad size {text!a}: {reason}; accepted: {_ACCEPTED}")
+def _parse(text: str) -> Size:
+    stripped = text.strip(" \t")
+    if len(stripped) > _MAX_TEXT:
+        raise ValueError("it is too long")
+    share = _SHARE.fullmatch(stripped)
+    if share is not None:
+        value = float(share[1]) / 100
+        if not 0 < value <= 1:
+            raise ValueError("a share is more than 0% and at most 100%")
+        return Size(0, value, stripped)
+    size = _SIZE.fullmatch(stripped)
+    if size is None:
+        raise ValueError("it is negative" if stripped.startswith("-") else "it is not a size")
+    number, letter, binary = size.groups()
+    plain = stripped[len(number) :].strip().lower()
+    if not plain and float(number) != 0:
+        raise ValueError("it needs a unit")
+    # "G" alone is what disk tools print, in units of 1024.
+    base = 1024 if binary or plain == letter.lower() else 1000
+    value = float(number) * (base ** _UNITS[letter.lower()] if letter else 1)
+    if value > _MOST:
+        raise ValueError("it is too large")
+    return Size(int(value), None, stripped)
+
+
+def _refused(kind: str, text: str, reason: object, accepted: str) -> ValueError:
+    start = text[:_MAX_TEXT] + "..." if len(text) > _MAX_TEXT else text
+    return ValueError(f"bad {kind} {start!a}: {reason}; accepted: {accepted}")

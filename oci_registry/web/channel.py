@@ -195,6 +195,8 @@ class RegistryChannel(HTTPChannel):
         if self._closing:
             return
         self._closing = True
+        if refusal is BODY_TOO_LARGE:
+            refusal = self.factory.body_too_large
         self.clearLineBuffer()
         self.write(refusal.response)
         arriving = self.requests[-1] if self.requests else None

@@ -32,6 +32,13 @@ def is_plain(port: object, factory: IProtocolFactory) -> bool:
     return type(port) in TRANSPORTS and getattr(port, "factory", None) is factory
 
 
+def hide_path(port: Any) -> None:
+    """Make a port of Twisted one without a name in the file system: others are not changed or removed."""
+    # Until Twisted 25.5 this is where other ports have their number.
+    attribute = "_bindPath" if hasattr(port, "_bindPath") else "port"
+    setattr(port, attribute, b"\0" + getattr(port, attribute))
+
+
 @frozen
 class _Adopting:
     """The part of a reactor that takes over a UNIX socket, which stays as it is when it is closed here."""
@@ -40,8 +47,7 @@ class _Adopting:
 
     def adoptStreamPort(self, descriptor: int, _: int, factory: IProtocolFactory) -> Any:
         port: Any = unix.Port._fromListeningDescriptor(self._reactor, descriptor, factory)
-        # Twisted changes and removes only what has a name in the file system.
-        port._bindPath = b"\0" + port._bindPath
+        hide_path(port)
         # As with TCP: it would end for the service manager too.
         port._shouldShutdown = False
         port.startListening()

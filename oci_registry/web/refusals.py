@@ -7,18 +7,28 @@ from attrs import frozen
 
 @frozen
 class Refusal:
-    """A response after which the connection is closed (RFC 9112 section 9.6). *reason*: its body."""
+    """A response after which the connection is closed (RFC 9112 section 9.6).
+
+    *reason*: for the log, and its body as plain text, unless *document* is a body in JSON.
+    """
 
     status: int
     phrase: str
     reason: str
+    document: bytes | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The body of the response."""
+        return f"{self.reason}\n".encode() if self.document is None else self.document
 
     @property
     def response(self) -> bytes:
         """The bytes of the response."""
-        body = f"{self.reason}\n"
-        head = f"HTTP/1.1 {self.status} {self.phrase}\r\nContent-Type: text/plain\r\n"
-        return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
+        kind = "text/plain" if self.document is None else "application/json"
+        head = f"HTTP/1.1 {self.status} {self.phrase}\r\nContent-Type: {kind}\r\n"
+        fields = f"Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n"
+        return f"{head}{fields}".encode() + self.body
 
 
 NOT_PLAIN = Refusal(400, "Bad Request", "This port speaks plain HTTP")

@@ -22,7 +22,7 @@ from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.head import origin_form
 from oci_registry.web.polling import Poller
 from oci_registry.web.ready.table import ReadyAnswers
-from oci_registry.web.refusals import Refusal
+from oci_registry.web.refusals import BODY_TOO_LARGE, Refusal
 from oci_registry.web.shown import reason_of, shown, shown_reason, without_secrets
 
 IDLE_TIMEOUT = 120.0
@@ -109,6 +109,8 @@ class RegistrySite(Site):
 
     protocol = RegistryChannel  # type: ignore[assignment]
     noisy = False
+    body_too_large = BODY_TOO_LARGE
+    """The response to a request whose body is too large to be read."""
     _log = Logger()
 
     def __init__(
@@ -245,7 +247,7 @@ class RegistrySite(Site):
                 uri=shown(without_secrets(target)),
                 protocol="-",
                 status=refusal.status,
-                sent=len(refusal.reason) + 1,
+                sent=len(refusal.body),
                 seconds=now - getattr(arriving, "began", now),
                 agent=shown(agent or b"-"),
                 namespace=None,

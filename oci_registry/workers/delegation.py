@@ -45,7 +45,8 @@ class Delegations:
 
     def cut(self) -> None:
         """Have the worker end what must not be sent any more; its report says how much it has sent."""
-        for number, (_, writer) in self._running.items():
+        # The first message may show that the worker has ended, which clears this.
+        for number, (_, writer) in list(self._running.items()):
             if writer.part() is None:
                 self._send(pack("cut", number=number))
 

@@ -73,5 +73,7 @@ class Workers(WorkersTestCase):
 
         await until(lambda: seen() >= 20)
         self.assertEqual(20, seen())
+        together = [each["fields"] for each in events_of(stream) if "client" not in each["fields"]]
+        self.assertEqual({None}, {fields.get("method") for fields in together})
         _, status = await self.call(admin, "GET", "/status")
         self.assertEqual(2, status["workers"])

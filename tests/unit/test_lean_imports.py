@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import attr
+import twisted
 from twisted.trial.unittest import SynchronousTestCase
 
-import twisted
 from oci_registry.lean_imports import (
     NAMES,
     Provided,

@@ -123,7 +123,7 @@ class Handling(ApiTestCase):
             (b"[]", "must be a JSON object"),
             (b'{"name": 1}', "field name"),
             (b'{"name": "x", "nam": 1}', "'nam'"),
-            (b'{"name": "x", "name": "y"}', "not JSON"),
+            (b'{"name": "x", "name": "y"}', "has 'name' twice"),
             (b'{"name": NaN}', "not JSON"),
             (b"\xff", "UTF-8"),
             (b"[" * 60_000, "not JSON"),
@@ -146,6 +146,17 @@ class Handling(ApiTestCase):
         body = b'{"name": "' + b"x" * MAX_BODY + b'"}'
         answer = self.send("POST", "/api/v1/things", body, "application/json").answer()
         self.assertEqual((413, "TOO_LARGE"), self.failure(answer)[:2])
+
+    def test_very_large_body(self) -> None:
+        """A body that is too large to be read, however it is sent, gets the same answer."""
+        for framing in ("Content-Length: 9999999", "Transfer-Encoding: chunked"):
+            connection = self.connect()
+            head = f"POST /api/v1/things HTTP/1.1\r\nHost: mirror\r\n{framing}\r\n\r\n"
+            connection.send(head.encode() + b"fffffff\r\n")
+            answer = connection.answer()
+            said = f"the body has more than {MAX_BODY} bytes"
+            self.assertEqual((413, "TOO_LARGE", said), self.failure(answer))
+            self.assertEqual("application/json", answer.headers["content-type"])
 
     def test_useless_body(self) -> None:
         """A request that takes no body must not have one."""

@@ -25,6 +25,11 @@ class Lines(SynchronousTestCase):
         ended = self.told("warm", phase="ended", run=1, images=3, **counts)
         self.assertEqual("00:00:00 warm ended 3 images 1 done 2 failed", ended)
 
+    def test_seconds(self) -> None:
+        """Numbers have three decimals at most."""
+        told = self.told("sweep", phase="ended", seconds=0.123456789012345, blobs=7)
+        self.assertEqual("00:00:00 sweep phase=ended seconds=0.123 blobs=7", told)
+
     def test_odd(self) -> None:
         """What a daemon of another version sends is shown as it is."""
         self.assertEqual("00:00:00 new a=1", self.told("new", a=1, b=None))

@@ -360,7 +360,11 @@ class Keeping(_Case):
         size = self.load_with("max_size: 50 GiB").max_size
         self.assertEqual(size and size.bytes, 50 * 2**30)
         self.assert_fine()
-        for value, reason in (("80%", "not a share"), ("1MiB", "too small"), ("7", "needs a unit")):
+        for value, reason in (
+            ("80%", "must not be a share; accepted: [^%]*$"),
+            ("1MiB", "too small"),
+            ("7", "needs a unit"),
+        ):
             self.load_with(f"max_size: {value}")
             self.assertRegex("\n".join(self.findings.problems), reason)
 

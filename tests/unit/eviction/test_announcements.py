@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oci_registry.eviction.announcements import DELAY, KEYS, MOST, Announcements
+from twisted.internet.defer import Deferred
+
+from oci_registry.eviction.announcements import DELAY, KEYS, MOST, PATIENCE, Announcements
 from oci_registry.storage.interfaces import StoreError
 from tests.unit.storage.support import StoreTestCase
 
@@ -70,3 +72,53 @@ class Announcing(StoreTestCase):
         self.failing = False
         self.result(self.announcements.send())
         self.assertEqual([list(map(str, range(MOST)))], self.told)
+
+    def test_under_way(self) -> None:
+        """Who sends while others do waits for them, and announces what they could not."""
+        gate: Deferred[None] = Deferred()
+
+        async def announce(keys: Sequence[str]) -> None:
+            if not gate.called:
+                await gate
+            await self.announce(keys)
+
+        self.announcements.announce = announce
+        self.announcements.add("a")
+        first, second = (Deferred.fromCoroutine(self.announcements.send()) for _ in range(2))
+        self.assertNoResult(second)
+        gate.errback(StoreError("gone"))
+        self.failureResultOf(first, StoreError)
+        self.successResultOf(second)
+        self.assertEqual([["a"]], self.told)
+
+    def test_failing_with_many_more(self) -> None:
+        """If so many are added while an announcement fails that it has no room, the newer ones wait."""
+        gate: Deferred[None] = Deferred()
+
+        async def announce(_: Sequence[str]) -> None:
+            await gate
+
+        self.announcements.announce = announce
+        self.announcements.add("old")
+        sending = Deferred.fromCoroutine(self.announcements.send())
+        for number in range(MOST):
+            self.announcements.add(str(number))
+        gate.errback(StoreError("gone"))
+        self.failureResultOf(sending, StoreError)
+        self.assertEqual(list(map(str, range(MOST))), list(self.announcements._waiting))
+
+    def test_failing_for_long(self) -> None:
+        """After a minute of failures, evictions go on without; what waits is announced when that works."""
+        self.failing = True
+        self.announcements.add("a")
+        self.fails(self.announcements.send(), StoreError)
+        self.clock.advance(PATIENCE - 1)
+        self.fails(self.announcements.send(), StoreError)
+        self.clock.advance(1)
+        self.result(self.announcements.send())
+        self.failing = False
+        self.result(self.announcements.send())
+        self.assertEqual([["a"]], self.told)
+        self.failing = True
+        self.announcements.add("b")
+        self.fails(self.announcements.send(), StoreError)

@@ -374,6 +374,14 @@ class Evictions(EvictionTestCase):
         blobs = [self.has(one) for one in (alone, shared, busy, other)]
         self.assertEqual(blobs, [False, True, True, True])
 
+    def test_lacks_a_blob_in_a_shared_store(self) -> None:
+        """If others use the store too, its blobs stay at first: the others may have a manifest of them."""
+        missing, alone = Digest.of(b"missing"), self.blob(b"alone")
+        self.image(missing, alone)
+        self.evictor.compare_first = True
+        dropped = Deferred.fromCoroutine(self.evictor.drop_incomplete([missing], with_blobs=True))
+        self.assertEqual((self.successResultOf(dropped), self.has(alone)), (1, True))
+
     def test_by_digest(self) -> None:
         """An image without a tag lives by its use like any other."""
         by_digest = self.image(self.blob(b"digest"))

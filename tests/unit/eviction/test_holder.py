@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.eviction.holder import Holder
@@ -89,3 +90,21 @@ class Holding(SynchronousTestCase):
         self.clock.advance(60)
         self.assertEqual(self.account.told, ["start", "stop"])
         self.stop()
+
+    def test_failing_at_first(self) -> None:
+        """A claim that has failed is logged once, and repeated soon, then more and more seldom."""
+        self.claim.result = StoreError("gone")
+        with capturedLogs() as logged:
+            self.holder.start()
+            for seconds, asked in ((4, 1), (1, 2), (9, 2), (1, 3), (44, 4), (1, 5)):
+                self.clock.advance(seconds)
+                self.assertEqual(asked, self.claim.asked)
+            self.claim.result = True
+            self.clock.advance(60)
+        texts = [formatEvent(event) for event in logged]
+        self.assertEqual(1, sum("cannot claim the bucket" in text for text in texts), texts)
+        self.assertTrue(self.holder.is_held)
+        self.claim.result = StoreError("gone")
+        self.clock.advance(60)
+        self.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.spec.sizes import Size, parse_rate, parse_size
+from oci_registry.spec.sizes import Size, parse_bytes, parse_rate, parse_size
 
 GIB = 2**30
 
@@ -47,8 +47,15 @@ class Sizes(SynchronousTestCase):
         ):
             self.assertEqual(parse_rate(text).bytes, size, text)
         for text in ("5%", "20", "/s", "MB/s", "20MB/m"):
-            with self.assertRaisesRegex(ValueError, "accepted: "):
+            with self.assertRaisesRegex(ValueError, "^bad rate '.*; accepted: bytes per second"):
                 parse_rate(text)
+
+    def test_bytes(self) -> None:
+        """Where a share has no meaning, none is accepted, and none is offered."""
+        self.assertEqual(GIB, parse_bytes("1GiB").bytes)
+        for text in ("5%", "20", "lots"):
+            with self.assertRaisesRegex(ValueError, "^bad size '.*; accepted: a number [^%]*$"):
+                parse_bytes(text)
 
     def test_refused(self) -> None:
         """What is no size is refused, with a reason."""

@@ -10,6 +10,7 @@ from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.web import transports
+from oci_registry.web.port import hide_path
 from oci_registry.web.transports import FileTransport
 
 SOCKET = 7
@@ -150,3 +151,18 @@ class Transports(SynchronousTestCase):
         self.transport.loseConnection()
         self.transport.doWrite()
         self.assertEqual([], self.written)
+
+
+class Passed(SynchronousTestCase):
+    """A UNIX socket that was passed, whose path Twisted has under one of two names."""
+
+    def test_hidden(self) -> None:
+        """Twisted takes its path for one outside the file system, in all versions that can be used."""
+        for old in (True, False):
+            port: Any = type("Port", (), {})()
+            port.port = b"/run/s" if old else 0
+            if not old:
+                port._bindPath = b"/run/s"
+            hide_path(port)
+            expected = {"port": b"\0/run/s"} if old else {"port": 0, "_bindPath": b"\0/run/s"}
+            self.assertEqual(expected, vars(port))

@@ -236,6 +236,16 @@ class Delegating(SynchronousTestCase):
         self.report(1, 5, last=True)
         self.assertEqual((5, 1, 1), (corrupt.written, self.transport.back, len(self.delegations)))
 
+    def test_cut_when_the_worker_is_gone(self) -> None:
+        """That a worker has ended may be noticed just then: all its connections are aborted."""
+        for _ in range(2):
+            self.begin(Writer(LEAST))
+        for _, writer in self.delegations._running.values():
+            cast(Writer, writer).offset = None
+        self.patch(self.delegations, "_send", lambda _: self.delegations.abort())
+        self.delegations.cut()
+        self.assertEqual((True, 0), (self.transport.aborted, len(self.delegations)))
+
     def test_worker_gone(self) -> None:
         """When the worker is gone, the connections that it was sending on are aborted."""
         self.begin()
