@@ -117,24 +117,38 @@ class Shares:
         self._of_manifest = array("I")
         self._waiting: list[int] = []
 
-    async def all(self, ask: Callable[[Query[Any]], Any]) -> list[Share]:
-        """Return the shares of all manifests, and of all blobs. *ask*: that of the account."""
+    async def add_up(self, ask: Callable[[Query[Any]], Any], add: Callable[[Share], None]) -> None:
+        """Call *add* with the shares of all manifests, and of all blobs. *ask*: that of the account.
+
+        *add* is called in the thread of the account, since there may be as many shares as images.
+        """
+
+        def added(query: Query[list[Share]]) -> Query[None]:
+            def run(books: Books) -> None:
+                for share in query(books):
+                    add(share)
+
+            return run
+
+        def blobs(books: Books) -> int:
+            shares, end = self._blobs(last)(books)
+            for share in shares:
+                add(share)
+            return end
+
         contents, manifests = await ask(_last_numbers)
         self._of_manifest.frombytes(bytes(4 * (manifests + 1)))
-        shares: list[Share] = []
         step = self._slices.manifests
         for first in range(0, manifests, step):
-            shares += await ask(self._manifests(first, min(first + step, manifests)))
+            await ask(added(self._manifests(first, min(first + step, manifests))))
         for left in reversed(range(DEEPEST)):
             waiting, self._waiting = self._waiting, []
             for start in range(0, len(waiting), step):
                 some = waiting[start : start + step]
-                shares += await ask(self._children(some, anyway=not left))
+                await ask(added(self._children(some, anyway=not left)))
         last = 0
         while last < contents:
-            some, last = await ask(self._blobs(last))
-            shares += some
-        return shares
+            last = await ask(blobs)
 
     # -- manifests
 

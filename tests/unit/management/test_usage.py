@@ -66,7 +66,8 @@ class Usage(ManagementTestCase):
 
         def found(slices: Slices) -> dict[frozenset[tuple[int, int]], list[int]]:
             sums: dict[frozenset[tuple[int, int]], list[int]] = {}
-            shares: list[Share] = self.successResultOf(Shares(slices).all(self.account.ask))
+            shares: list[Share] = []
+            self.successResultOf(Shares(slices).add_up(self.account.ask, shares.append))
             for share in shares:
                 one = sums.setdefault(share.owners, [0, 0, 0, 0])
                 numbers = (share.size, share.blobs, share.manifests, share.singles)
