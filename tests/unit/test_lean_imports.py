@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from threading import Semaphore
 from types import ModuleType
 from typing import Any
 
@@ -343,13 +344,21 @@ class Later(SynchronousTestCase):
         """Threads that use it at the same time get it whole, and it is executed once."""
         self.write(
             "slow",
-            "import sys, time\nsys.slowly = getattr(sys, 'slowly', 0) + 1\n"
-            "first = 1\ntime.sleep(0.05)\nlast = 2\n",
+            "import sys\nsys.slowly = getattr(sys, 'slowly', 0) + 1\n"
+            "first = 1\nfor _ in range(4):\n    sys.about_to_use_it.acquire()\nlast = 2\n",
         )
-        self.addCleanup(lambda: delattr(sys, "slowly"))
+        about_to_use_it = Semaphore(0)
+        vars(sys)["about_to_use_it"] = about_to_use_it
+        for name in ("slowly", "about_to_use_it"):
+            self.addCleanup(delattr, sys, name)
         slow = self.load("", "slow").slow
+
+        def use(_: int) -> object:
+            about_to_use_it.release()
+            return slow.last
+
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda _: slow.last, range(4)))
+            found = list(pool.map(use, range(4)))
         self.assertEqual([2] * 4, found)
         self.assertEqual(1, vars(sys)["slowly"])
 
