@@ -22,6 +22,7 @@ from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.reference import content_key
 from oci_registry.storage.room import Room, Unlimited
 from oci_registry.streams.parsing import LARGE
 from oci_registry.streams.recent import RecentValues
@@ -106,7 +107,7 @@ class Prefetcher:
             return
         repository = (target.upstream.namespace, target.repository)
         self._platforms.use(repository, manifest.digest)
-        key, now = f"{'/'.join(repository)}@{manifest.digest}", self._clock.seconds()
+        key, now = content_key(*repository, manifest.digest), self._clock.seconds()
         before = self._recent.peek(key)
         if before is not None and 0 <= now - before < self._limits.again:
             return

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.reference import content_key
 from oci_registry.streams.recent import RecentValues
 
 
@@ -29,11 +30,6 @@ def possible(digest: Digest, size: int | None) -> int | None:
     if size == 0 and digest != Digest.of(b"", digest.algorithm):
         return None
     return size
-
-
-def hint_key(host: str, repository: str, digest: Digest | str) -> str:
-    """Return the key of the hint for a blob: a string, since the garbage collector passes over those."""
-    return f"{host} {repository}@{digest}"
 
 
 class KnownSizes:
@@ -59,7 +55,7 @@ class KnownSizes:
         self._last = this
         for digest, size in islice(manifest.sizes(), self._of_one_manifest):
             if size or possible(Digest.parse(digest), size) is not None:
-                self._keep(hint_key(host, repository, digest), size)
+                self._keep(content_key(host, repository, digest), size)
 
     def _keep(self, key: str, size: int) -> None:
         before = self._hints.get(key)
@@ -70,7 +66,9 @@ class KnownSizes:
     def get(self, host: str, repository: str, digest: Digest) -> int | None:
         """Return a blob's size if it was verified, or a manifest of the same repository states it."""
         verified = self._verified.get(str(digest))
-        return self._hints.get(hint_key(host, repository, digest)) if verified is None else verified
+        return (
+            self._hints.get(content_key(host, repository, digest)) if verified is None else verified
+        )
 
     def repositories(self, digest: Digest) -> list[tuple[str, str]]:
         """Return registries and repositories with a manifest that names a blob; takes milliseconds."""
@@ -80,7 +78,7 @@ class KnownSizes:
 
     def contradict(self, host: str, repository: str, digest: Digest, size: int) -> None:
         """Forget a hint other than *size*, the bytes that the blob has according to upstream or the store."""
-        key = hint_key(host, repository, digest)
+        key = content_key(host, repository, digest)
         if self._hints.get(key) not in (None, size):
             self._hints.remove(key)
             self.losses += 1

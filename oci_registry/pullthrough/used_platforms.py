@@ -9,6 +9,7 @@ from attrs import frozen
 from oci_registry.spec.contents import Child
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.platforms import Platform
+from oci_registry.spec.reference import content_key
 from oci_registry.storage.platforms import Repository, Used
 from oci_registry.streams.recent import RecentValues
 
@@ -50,11 +51,13 @@ class UsedPlatforms:
             if number >= self._limits.of_one_index:
                 break
             if child.platform is not None:
-                self._known.put(_key(repository, child.descriptor.digest), str(child.platform))
+                self._known.put(
+                    content_key(*repository, child.descriptor.digest), str(child.platform)
+                )
 
     def use(self, repository: Repository, digest: Digest) -> bool:
         """A client has pulled a manifest, whose platform may be known; return whether it is a new one."""
-        known = self._known.get(_key(repository, digest))
+        known = self._known.get(content_key(*repository, digest))
         if known is None:
             return False
         platform = Platform.parse(known)
@@ -88,10 +91,6 @@ class UsedPlatforms:
     def _forget(self) -> None:
         while len(self._used) > self._limits.repositories:
             del self._used[next(iter(self._used))]
-
-
-def _key(repository: Repository, digest: Digest) -> str:
-    return f"{'/'.join(repository)}@{digest}"
 
 
 def _is_of(platform: Platform, known: Iterable[Platform]) -> bool:

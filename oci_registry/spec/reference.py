@@ -99,6 +99,11 @@ def parse_reference(text: str) -> Tag | Digest:
     return Digest.parse(text) if ":" in text else Tag(text)
 
 
+def content_key(host: str, repository: str, digest: Digest | str) -> str:
+    """Return a key for content of a repository: a string, which the garbage collector does not traverse."""
+    return f"{host} {repository}@{digest}"
+
+
 def parse_host(text: str, *, lenient: bool = False) -> str:
     """Return the registry host in ``text`` in lower case; raise `NameInvalid` with the reason.
 

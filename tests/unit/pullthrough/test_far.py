@@ -8,9 +8,9 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from oci_registry.pullthrough.blobs import OpenBlob
 from oci_registry.pullthrough.far import FarLimits
-from oci_registry.pullthrough.sizes import hint_key
 from oci_registry.spec.errors import BadGateway, RangeInvalid, TooManyRequests
 from oci_registry.spec.ranges import ByteRange, RequestedRange
+from oci_registry.spec.reference import content_key
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.pipe import HIGH_WATER
 from tests.support.fake_upstream import FakeBody
@@ -124,7 +124,9 @@ class Far(FarTestCase):
                 self.setUp()
                 self.upstream.says_size = False
                 if hint is not None:
-                    self.sizes._hints.put(hint_key("example.com", "library/app", self.digest), hint)
+                    self.sizes._hints.put(
+                        content_key("example.com", "library/app", self.digest), hint
+                    )
                 blob = self.ask(asked)
                 self.assertEqual((SIZE, True), (blob.size, blob.sure), hint)
                 self.assertEqual(f"{SIZE - 100}-{SIZE}", self.parts()[-1])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.pullthrough.far import FarLimits
-from oci_registry.pullthrough.sizes import hint_key
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
+from oci_registry.spec.reference import content_key
 from tests.support.streams import LIMITS
 from tests.unit.web.handlers import HandlerTestCase
 
@@ -155,7 +155,7 @@ class Blobs(HandlerTestCase):
     def test_headers_in_time(self) -> None:
         """Where only a manifest tells the length, the headers leave 5 s after upstream's, not later."""
         self.upstream.says_size = False
-        self.sizes._hints.put(hint_key("docker.io", "library/app", self.digest), len(DATA))
+        self.sizes._hints.put(content_key("docker.io", "library/app", self.digest), len(DATA))
         for asked in ({}, {"Range": "bytes=5-"}):
             connection = self.ask(f"/v2/library/app/{self.path}", **asked)
             self.clock.advance(4.9)
@@ -170,7 +170,7 @@ class Blobs(HandlerTestCase):
         for hint in (len(DATA) - 1, len(DATA) + 1, 2 * len(DATA)):
             self.setUp()
             self.upstream.says_size = False
-            self.sizes._hints.put(hint_key("docker.io", "library/app", self.digest), hint)
+            self.sizes._hints.put(content_key("docker.io", "library/app", self.digest), hint)
             connection = self.ask(f"/v2/library/app/{self.path}")
             self.upstream.bodies[0].send(DATA[:-1])
             self.clock.advance(1)

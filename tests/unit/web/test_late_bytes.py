@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.pullthrough.sizes import hint_key
+from oci_registry.spec.reference import content_key
 from oci_registry.storage.open_blob import StoredBlob
 from oci_registry.web.client_watch import ClientWatchLimits
 from tests.unit.web.handlers import HandlerTestCase
@@ -51,7 +51,7 @@ class Late(HandlerTestCase):
     def test_length_of_a_manifest(self) -> None:
         """A download whose length a manifest states; it has 3 s more to be settled."""
         self.upstream.says_size = False
-        self.sizes._hints.put(hint_key("docker.io", "library/app", self.digest), len(DATA))
+        self.sizes._hints.put(content_key("docker.io", "library/app", self.digest), len(DATA))
         self.ask(f"/v2/library/app/blobs/{self.digest}")
         self.clock.advance(3)
         self.clock.advance(WITHIN + 0.1)

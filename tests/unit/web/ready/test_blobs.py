@@ -7,9 +7,9 @@ from typing import ClassVar
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.pullthrough.sizes import hint_key
 from oci_registry.pullthrough.store_health import READ
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.reference import content_key
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.web.ready.table import ReadyLimits
 from tests.support.settings import upstream_settings
@@ -79,7 +79,7 @@ class BlobCases:
 
     def test_other_size(self) -> None:
         """A blob of which a manifest states another size is looked at again."""
-        key = hint_key("docker.io", "library/app", self.digest)
+        key = content_key("docker.io", "library/app", self.digest)
         self.mirror.sizes._keep(key, len(self.content) + 1)
         self.assertFalse(self.ready())
         self.assertTrue(self.made())
