@@ -16,8 +16,8 @@ class ActivityCounts(Answer):
     with a status of 500 or more. *hits*: manifests and blobs that were served from the store, *misses*:
     those that came from a registry, also for ``warm`` and prefetches, as in the metrics. *bytes_sent*:
     bytes of blobs sent to clients, *bytes_fetched*: bytes of blobs received from registries,
-    *bytes_saved*: the difference, never below 0. *images*: pulls of images by clients, each of which is
-    a GET of an image manifest (not of an index); *images_cached*: those for which nothing had to be
+    *bytes_saved*: the difference, never below 0. *images*: pulls of images by clients; each is a GET
+    of an image manifest (not of an index); *images_cached*: those for which nothing had to be
     fetched, as far as is known. *pulls_saved*: units of rate limits, see the reference.
     """
 

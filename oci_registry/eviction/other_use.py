@@ -16,7 +16,7 @@ INTERVAL = 600.0
 class OtherUse:
     """Knows how many bytes the quarantine and the histories take. *now*: the time in seconds.
 
-    It looks every ten minutes, since people may delete what is there. In between it is told what is added.
+    It lists them every ten minutes, since operators may delete files. In between, `admitted` reports additions.
     """
 
     def __init__(self, driver: IDriver, now: Callable[[], float]) -> None:
@@ -29,11 +29,11 @@ class OtherUse:
         self._admitted = 0
 
     def size(self, unknown: int) -> int:
-        """Return the bytes that all of it takes; *unknown*: those of a quarantine that was not looked at."""
+        """Return the bytes of both; *unknown*: those of a quarantine that was not listed yet."""
         return self._histories + (unknown if self.quarantine is None else self.quarantine)
 
     def admitted(self, size: int) -> None:
-        """The quarantine takes so many bytes from now on."""
+        """Record that the quarantine takes *size* bytes from now on."""
         self.quarantine = size
         self._admitted += 1
 

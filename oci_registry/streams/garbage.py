@@ -15,7 +15,7 @@ _SELDOM = (10_000, 100, 100)
 def collecting_seldom() -> Iterator[None]:
     """Collect garbage among new objects only, and less often.
 
-    Importing modules, or reading files of upstreams, makes many objects, hardly any of which is garbage.
+    Importing modules, or reading files of upstreams, makes many objects, and hardly any garbage.
     Traversing all of them repeatedly takes a sixth of the start. Only the main thread may use it.
     """
     before = gc.get_threshold()
