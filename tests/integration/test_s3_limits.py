@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 
 from oci_registry.account.account import AccountLimits
 from oci_registry.config.settings import UpstreamSettings
-from oci_registry.eviction.limit import LimitTimes
+from oci_registry.eviction.limit import HIGH, LimitTimes
 from oci_registry.management.notices import KEPT, NOTICES
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
@@ -80,12 +80,17 @@ class BucketLimit(BucketTestCase):
         return {int(key.rpartition("/")[2]) for key in pages}
 
     async def rest(self, daemon: Daemon) -> None:
-        """Wait until everything is stored, and what is not whole was removed."""
-        limit = daemon.parts.limit
+        """Wait until everything is stored, what is not whole was removed, and nothing more is evicted."""
+        limit, account = daemon.parts.limit, daemon.parts.account
         assert limit is not None
+        assert account is not None
         await self.idle()
         await until(lambda: not len(daemon.parts.records))
         await until(lambda: not limit._missing)
+        if account.is_complete:
+            # What the other replica has stored is evicted only after a comparison that finds it.
+            await account.compare()
+            await until(lambda: limit.use.room(HIGH) >= 0)
         await until(lambda: not len(limit._evicting))
 
     @running
