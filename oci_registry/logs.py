@@ -107,8 +107,8 @@ def format_json(event: LogEvent) -> str | None:
     return json.dumps(fields) + "\n"
 
 
-Pieces = tuple[str, str, AccessEntry]
-"""A line of the access log: the text before and after the time, and the entry."""
+Pieces = tuple[str, str]
+"""A line of the access log: the text before and after the time."""
 
 
 class AccessLog:
@@ -126,7 +126,8 @@ class AccessLog:
     ) -> None:
         self._output = output
         self._form = {"text": _text_line, "json": _json_line, "combined": _combined_line}[form]
-        self._heard: Callable[[AccessEntry], None] | None = None
+        self.heard: Callable[[AccessEntry], None] | None = None
+        """The listener, which whoever calls `write_pieces` has to call too; None: there is none."""
         self._combined = form == "combined"
         self._clock = clock
         self._pause = pause
@@ -140,25 +141,25 @@ class AccessLog:
 
     def hear(self, heard: Callable[[AccessEntry], None] | None) -> None:
         """Also call *heard* with each response, until this is called with None."""
-        self._heard = heard
+        self.heard = heard
         self.wanted = self._output is not None or heard is not None
 
     def write(self, entry: AccessEntry) -> None:
         """Write the line of a response."""
-        if self.wanted:
+        if self.heard is not None:
+            self.heard(entry)
+        if self._output is not None:
             self.write_pieces(self.pieces(entry), self._clock.seconds())
 
     def pieces(self, entry: AccessEntry) -> Pieces:
         """Return the line of a response, for `write_pieces`."""
-        return (*self._form(entry), entry)
+        return self._form(entry)
 
     def write_pieces(self, pieces: Pieces, now: float) -> None:
         """Write a line with the time *now*, in seconds since the epoch."""
-        before, after, entry = pieces
-        if self._heard is not None:
-            self._heard(entry)
         if self._output is None:
             return
+        before, after = pieces
         second = int(now)
         if second != self._second:
             self._second = second

@@ -14,7 +14,7 @@ from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blob_size import ask_size
 from oci_registry.pullthrough.fallback import Fallback, FallbackSource
 from oci_registry.pullthrough.far import FarLimits, FarRange, FarRanges
-from oci_registry.pullthrough.hits import BlobHit
+from oci_registry.pullthrough.hits import BlobHit, BlobHits
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes, possible
 from oci_registry.pullthrough.store_health import READ, StoreHealth
@@ -23,7 +23,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RangeInvalid
 from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.storage.blobs import BlobStore
-from oci_registry.storage.interfaces import KeptObject, StoreError
+from oci_registry.storage.interfaces import KeptObjects, StoreError
 from oci_registry.storage.open_blob import StoredBlob, Withdrawn
 from oci_registry.streams.follower import Follower, LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
@@ -101,8 +101,8 @@ class OpenBlob:
             self._held.close()
         return FallbackSource(follower, start, stop, self._fallback)
 
-    def keep(self) -> KeptObject | None:
-        """Return a handle that keeps the blob open, if it is stored and can be kept."""
+    def keep(self) -> KeptObjects | None:
+        """Keep the blob open, and return what reads it; None if it is not stored or cannot be kept."""
         return self._blob.keep() if isinstance(self._blob, StoredBlob) else None
 
     def close(self) -> None:
@@ -143,6 +143,7 @@ class BlobCache:
         self._health = health
         self._metrics = metrics
         self._far = FarRanges(transfers.clock, metrics, far)
+        self._hits: BlobHits | None = None
 
     async def link(self, target: Target, digest: Digest) -> str | None:
         """Return a URL at which clients can fetch a stored blob; None if it or such URLs do not exist."""
@@ -235,18 +236,11 @@ class BlobCache:
         kept = blob.keep()
         if kept is None:
             return None
+        if self._hits is None or self._hits.kept is not kept:
+            self._hits = BlobHits(self._store, self._transfers, self._sizes, self._health, kept)
+        packed = self._hits.pack(target, blob.digest, blob.size)
         count = self._metrics.hits("blob", target.upstream.namespace)
-        return BlobHit(
-            self._store,
-            self._transfers,
-            self._sizes,
-            self._health,
-            target,
-            blob.digest,
-            blob.size,
-            kept,
-            count,
-        )
+        return BlobHit(self._hits, packed, blob.size, count)
 
     def _fallback(self, target: Target, digest: Digest, size: int | None) -> Fallback:
         """Return the fallback of a reader; *size*: the size that was announced to its client, in bytes."""

@@ -129,7 +129,7 @@ class KnownManifests:
 
     def tag_at(self, key: str) -> bytes | None:
         """Return `tag_form`; None if the tag must be revalidated, or the record could not be written."""
-        if key in self._negative or self._writer.is_lost(key):
+        if self._negative.peek(key) is not None or self._writer.is_lost(key):
             return None
         return self._tags.form_at(key)
 

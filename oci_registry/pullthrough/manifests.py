@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, TypeVar
 
 from attrs import evolve
@@ -14,7 +15,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.freshness import Freshness, judge, may_serve_on_error
-from oci_registry.pullthrough.hits import ManifestHit
+from oci_registry.pullthrough.hits import ManifestHit, ManifestHits
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.served import OlderReason, ServedManifest, StaleReason
@@ -69,6 +70,7 @@ class ManifestCache:
         self._reports = TagReports(metrics, repeats)
         self._known = known
         self._sizes = sizes
+        self._hits = ManifestHits(known, sizes)
         self._clock = clock
         self._metrics = metrics
         self._asking: SingleFlight[Question, ServedManifest] = SingleFlight()
@@ -118,7 +120,7 @@ class ManifestCache:
         self, target: Target, reference: Tag | Digest, served: ServedManifest
     ) -> ManifestHit | None:
         """Return a `ManifestHit` that repeats what has just been served, if that can be repeated."""
-        manifest, tagged = served.manifest, None
+        manifest, tagged, confirmed, max_age = served.manifest, None, 0.0, inf
         if served.older_reason is OlderReason.HOLD:
             return None
         if isinstance(reference, Tag):
@@ -128,11 +130,15 @@ class ManifestCache:
             record = self._known.recall_tag(target, reference)
             if record is None or record.digest != manifest.digest:
                 return None
-            tagged = reference, record, self._max_age(target, reference, record)
+            tagged, confirmed = (reference, record), record.checked
+            max_age = self._max_age(target, reference, record)
         if served.outcome is not Outcome.HIT or served.age is not None:
             return None
+        packed = self._hits.pack(target, manifest, tagged)
+        if packed is None:
+            return None
         count = self._metrics.hits("manifest", target.upstream.namespace)
-        return ManifestHit.of(self._known, self._sizes, target, manifest, tagged, count)
+        return ManifestHit(self._hits, packed, count, confirmed, max_age)
 
     async def stop(self) -> None:
         """Cancel all requests to upstream, and wait until they have ended."""

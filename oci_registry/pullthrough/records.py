@@ -79,8 +79,7 @@ class RecordWriter:
 
     def is_lost(self, key: str) -> bool:
         """Whether the last record at *key* was dropped or could not be written."""
-        # Usually there are none.
-        return bool(self._lost) and key in self._lost
+        return self._lost.peek(key) is not None
 
     def may_repeat(self, key: str) -> bool:
         """Whether a lost record may be written again: no write is pending, and `again` seconds are over."""

@@ -22,7 +22,7 @@ from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
     Keepable,
-    KeptObject,
+    KeptObjects,
     ObjectInfo,
     Space,
     StoreError,
@@ -94,7 +94,7 @@ class _GuardedObject:
         self._reads = reads
         self._seconds = seconds
 
-    def keep(self) -> KeptObject | None:
+    def keep(self) -> KeptObjects | None:
         return self._stored.keep() if isinstance(self._stored, Keepable) else None
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:

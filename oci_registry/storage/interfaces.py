@@ -88,19 +88,25 @@ class IStoredObject(Interface):
         """Release its resources. Idempotent; a running read may still finish."""
 
 
-class KeptObject(Protocol):
-    """A sealed object that stays open for a while, for parts that are read without waiting."""
+class KeptObjects(Protocol):
+    """Sealed objects of a driver that stay open for a while, for parts that are read without waiting."""
 
-    def part(self, offset: int, length: int) -> bytes | None:
-        """Return these bytes; None if that needs waiting, or the object was removed. Never raises."""
+    def part(self, key: str, size: int, offset: int, length: int) -> bytes | None:
+        """Return bytes of the object of *size* bytes at a key. Never raises.
+
+        None if that needs waiting, or the object is not kept open any more, was removed, or has another size.
+        """
 
 
 @runtime_checkable
 class Keepable(Protocol):
     """A stored object that may stay open after its `close`."""
 
-    def keep(self) -> KeptObject | None:
-        """Return a handle that keeps it open; None if it cannot be read without waiting, or is not sealed."""
+    def keep(self) -> KeptObjects | None:
+        """Keep it open, and return what reads it: for all objects of a driver the same.
+
+        None if it cannot be read without waiting, or is not sealed.
+        """
 
 
 class IObjectWriter(Interface):

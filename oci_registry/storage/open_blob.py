@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.interfaces import IStoredObject, Keepable, KeptObject, StoreError
+from oci_registry.storage.interfaces import IStoredObject, Keepable, KeptObjects, StoreError
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.interfaces import FilePart
 
@@ -47,8 +47,8 @@ class StoredBlob:
         self._stored.head = b""
         return StoredSource(self, self._stored, start, stop, head)
 
-    def keep(self) -> KeptObject | None:
-        """Return another open handle of the object, for parts of it, if it is verified and can be kept."""
+    def keep(self) -> KeptObjects | None:
+        """Keep the object open, and return what reads it, if it is verified and can be kept."""
         stored = self._stored
         return stored.keep() if stored.info.sealed and isinstance(stored, Keepable) else None
 

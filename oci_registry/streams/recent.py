@@ -39,10 +39,10 @@ class RecentTable(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """Return an entry, which counts as a use of it, or None."""
-        if key not in self._entries:
-            return None
-        self._entries.move_to_end(key)
-        return self._entries[key]
+        value = self._entries.get(key)
+        if value is not None:
+            self._entries.move_to_end(key)
+        return value
 
     def peek(self, key: K) -> V | None:
         """Return an entry or None, without counting as a use."""
@@ -79,6 +79,8 @@ class RecentValues(Generic[Atom]):
         self._most = entries
         # Dictionaries keep their order: what is used is taken out and put in again.
         self._values: dict[str, Atom] = {}
+        self.peek: Callable[[str], Atom | None] = self._values.get
+        """Returns a value or None, without counting as a use. Each hit calls it: a method would take longer."""
 
     def __len__(self) -> int:
         return len(self._values)
@@ -101,10 +103,6 @@ class RecentValues(Generic[Atom]):
         if value is not None:
             self._values[name] = value
         return value
-
-    def peek(self, name: str) -> Atom | None:
-        """Return a value or None, without counting as a use."""
-        return self._values.get(name)
 
     def put(self, name: str, value: Atom) -> None:
         """Add or replace a value; remove the least recently used if there are too many."""

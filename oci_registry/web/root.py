@@ -17,7 +17,8 @@ from oci_registry.spec.texts import one_line
 from oci_registry.streams.steps import Pause, no_pause
 from oci_registry.web.answering import Answering, check_method
 from oci_registry.web.errors import respond_error
-from oci_registry.web.ready.table import ReadyAnswers, Repeatable
+from oci_registry.web.ready.entries import Repeatable
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.reply import Reply, content
 from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest

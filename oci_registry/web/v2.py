@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
@@ -20,7 +19,6 @@ from oci_registry.spec.routes import (
     NamedRoute,
     ReferrersRoute,
     TagsRoute,
-    parse_route,
 )
 from oci_registry.upstream.table import Target, UpstreamTable
 from oci_registry.web.answering import METHODS, Answering, check_method
@@ -30,6 +28,7 @@ from oci_registry.web.errors import respond_error
 from oci_registry.web.pace import Pace
 from oci_registry.web.ready.offers import Offers
 from oci_registry.web.ready.table import ReadyAnswers
+from oci_registry.web.recent_routes import recent_route
 from oci_registry.web.reply import Handler, Reply, RequestInfo, content
 from oci_registry.web.respond import respond, write
 from oci_registry.web.site import RegistryRequest
@@ -43,8 +42,6 @@ _LABELS = {
     HistoryRoute: "history",
     CatalogRoute: "catalog",
 }
-_parse_route = lru_cache(maxsize=512)(parse_route)
-"""Clients request the same few images repeatedly. An entry has at most 8 KiB; errors are not kept."""
 _BASE = Reply(200, content("application/json", 2), b"{}")
 """The reply at ``/v2/``, which does not depend on any upstream."""
 
@@ -84,7 +81,7 @@ class V2(Answering):
         try:
             check_method(request)
             path, _, query = request.uri.partition(b"?")
-            route = _parse_route(path, query)
+            route = recent_route(path, query)
             label = _LABELS[type(route)]
             await self._pace.turn()
             generation = self._table.generation

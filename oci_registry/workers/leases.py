@@ -10,7 +10,8 @@ from attrs import frozen
 
 from oci_registry.streams.recent import RecentTable
 from oci_registry.web.ready.answers import ReadyAnswer
-from oci_registry.web.ready.table import Entry, ReadyAnswers, Repeatable, Shown
+from oci_registry.web.ready.entries import Entry, Repeatable, Shown, Subject
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.workers.messages import MAX_MESSAGE, Message, pack
 
 LEASE = 1.0
@@ -32,8 +33,9 @@ class Loan:
 
 def pack_lease(loan: Loan) -> bytes | None:
     """Return the message that lends an entry; None if it is too large for one."""
-    entry, target = loan.entry, loan.target
-    pieces = (entry.start, entry.middle, entry.end, entry.body)
+    target = loan.target
+    answer, route, shown, _, _ = loan.entry
+    *pieces, confirmed, max_age = answer
     if len(target) + sum(map(len, pieces)) > MAX_MESSAGE - _ROOM:
         return None
     return pack(
@@ -42,10 +44,10 @@ def pack_lease(loan: Loan) -> bytes | None:
         target=target.decode("latin-1"),
         until=loan.until,
         pieces=[len(piece) for piece in pieces],
-        confirmed=entry.confirmed,
-        max_age=None if entry.max_age == inf else entry.max_age,
-        route=entry.repeatable.route,
-        shown=list(entry.shown),
+        confirmed=confirmed,
+        max_age=None if max_age == inf else max_age,
+        route=route,
+        shown=list(shown),
     )
 
 
@@ -69,7 +71,7 @@ def unpack_lease(message: Message) -> Lease:
         rest = rest[length:]
     start, middle, end, body = pieces
     max_age = inf if fields["max_age"] is None else float(fields["max_age"])
-    answer = ReadyAnswer(start, middle, end, body, float(fields["confirmed"]), max_age)
+    answer = (start, middle, end, body, float(fields["confirmed"]), max_age)
     target = str(fields["target"]).encode("latin-1")
     uri, namespace, outcome = fields["shown"]
     shown = (uri, namespace, outcome)
@@ -97,10 +99,11 @@ class Lender:
 
     def lend(self, target: bytes) -> Loan | None:
         """Lend the answer for a target, None if there is none now."""
-        entry = self._answers.lend(target)
-        if entry is None:
+        lent = self._answers.lend(target)
+        if lent is None:
             return None
-        self._lent.put(target, entry.repeatable.count)
+        entry, count = lent
+        self._lent.put(target, count)
         return Loan(target, entry, self._seconds() + LEASE)
 
     def used(self, target: bytes, times: int) -> None:
@@ -113,23 +116,38 @@ class Lender:
 
 
 class Borrower:
-    """The worker's side: keeps answers while they are lent; `uses` counts uses since the last report."""
+    """The worker's side: keeps answers while they are lent; `uses` counts uses since the last report.
+
+    It is the source of all lent answers, whose subjects are their targets and the ends of their leases.
+    """
 
     def __init__(self, answers: ReadyAnswers, seconds: Callable[[], float]) -> None:
         self._answers = answers
         self._seconds = seconds
+        self._number = answers.sources.put("lent", self)
         self.uses: Counter[bytes] = Counter()
 
     def borrow(self, lease: Lease) -> None:
         """Keep a lent answer and send it from now on."""
+        subject = (lease.target, lease.until)
+        repeatable = Repeatable(lease.route, self._number, subject)
+        self._answers.borrow(lease.target, lease.answer, repeatable, lease.shown)
 
-        def serve() -> bool:
-            # A clock that has been set back must not make the lease longer.
-            if not lease.until - LEASE <= self._seconds() < lease.until:
-                return False
-            self.uses[lease.target] += 1
-            return True
+    def count(self) -> None:
+        """Count nothing: answers are lent by the core alone."""
 
-        answer = lease.answer
-        repeatable = Repeatable(lease.route, serve, answer.confirmed, answer.max_age)
-        self._answers.borrow(lease.target, Entry.of(answer, repeatable, lease.shown))
+    def holds(self, subject: Subject) -> bool:
+        """Whether a lease is still valid."""
+        until: float
+        _, until = subject
+        # A clock that has been set back must not make the lease longer.
+        return until - LEASE <= self._seconds() < until
+
+    def serve(self, subject: Subject) -> Subject | None:
+        """Count one more use if the lease is still valid, else return None."""
+        target, until = subject
+        # The same as `holds`, inlined to save a call for each answer.
+        if not until - LEASE <= self._seconds() < until:
+            return None
+        self.uses[target] += 1
+        return subject

@@ -16,7 +16,7 @@ from oci_registry.metrics import Metrics
 from oci_registry.streams.interfaces import SharedWriter
 from oci_registry.streams.recent import RecentTable
 from oci_registry.web.channel import RegistryChannel
-from oci_registry.web.ready.table import Entry
+from oci_registry.web.ready.entries import Entry
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.transports import FileTransport
 from oci_registry.workers.connection import adopt

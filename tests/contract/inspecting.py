@@ -64,7 +64,7 @@ class InspectingContract(DriverTestCase):
             found.close()
             self.assertIsNone(await self.driver.stat(KEY))
             self.assertIsNone(await self.driver.open(KEY))
-            self.assertIsNone(None if kept is None else kept.part(0, 1))
+            self.assertIsNone(None if kept is None else kept.part(KEY, len(b"wrong"), 0, 1))
             reader.close()
             self.assertEqual(await collect(self.driver.list("blobs")), [])
         self.assertEqual(await self.content(ASIDE), b"wrong")

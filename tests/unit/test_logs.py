@@ -245,9 +245,11 @@ class Access(SynchronousTestCase):
             self.assertTrue(log.wanted)
             log.write(ENTRY)
             log.write_pieces(log.pieces(ENTRY), self.clock.seconds())
+            self.assertIsNotNone(log.heard)
             log.hear(None)
+            self.assertIsNone(log.heard)
             log.write(ENTRY)
-        self.assertEqual([ENTRY] * 4, heard)
+        self.assertEqual([ENTRY] * 2, heard)
         self.assertEqual(3, self.stream.getvalue().count("\n"))
 
     def test_text(self) -> None:

@@ -15,7 +15,7 @@ from oci_registry.storage.interfaces import (
     IInspectedObject,
     IObjectWriter,
     IStoredObject,
-    KeptObject,
+    KeptObjects,
     ObjectInfo,
     Space,
     StoreError,
@@ -47,8 +47,8 @@ class _MemoryObject:
     def send_now(self, socket: int, offset: int, length: int) -> int:
         return 0
 
-    def keep(self) -> KeptObject | None:
-        return _KeptBytes(self._driver, self.info.key, self._data)
+    def keep(self) -> KeptObjects | None:
+        return self._driver
 
     def close(self) -> None:
         """Nothing is held."""
@@ -71,19 +71,6 @@ class _InspectedBytes:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-class _KeptBytes:
-    """An object that stays open until it is removed or replaced."""
-
-    def __init__(self, driver: MemoryDriver, key: str, data: bytes) -> None:
-        self._driver = driver
-        self._key = key
-        self._data = data
-
-    def part(self, offset: int, length: int) -> bytes | None:
-        there = self._driver.has(self._key, self._data)
-        return self._data[offset : offset + length] if there else None
 
 
 @implementer(IObjectWriter)
@@ -206,6 +193,13 @@ class MemoryDriver:
         """Whether the object at *key* is still this one."""
         found = self._find(key) if self.broken is None else None
         return found is not None and found[0] is data
+
+    def part(self, key: str, size: int, offset: int, length: int) -> bytes | None:
+        """Return bytes of an object, as `KeptObjects` says."""
+        found = self._find(key) if self.broken is None else None
+        if found is None or not found[1].sealed or len(found[0]) != size:
+            return None
+        return found[0][offset : offset + length]
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return execute(self.fetch, key, limit)

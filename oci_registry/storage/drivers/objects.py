@@ -7,7 +7,6 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
@@ -21,7 +20,7 @@ from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
-    KeptObject,
+    KeptObjects,
     ObjectInfo,
     StoreError,
     StoreUnavailable,
@@ -59,28 +58,13 @@ class StoredFile:
     def send_now(self, socket: int, offset: int, length: int) -> int:
         return 0 if self._closed else self._descriptor.send_now(socket, offset, length)
 
-    def keep(self) -> KeptObject | None:
-        if self.info.key not in self._files:
-            return None
-        return KeptFile(self._files, self.info.key, self.info.size)
+    def keep(self) -> KeptObjects | None:
+        return self._files if self.info.key in self._files else None
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._descriptor.close()
-
-
-@frozen
-class KeptFile:
-    """A file that is read as long as it is among the open ones, unchanged and of *size* bytes."""
-
-    files: OpenFiles
-    key: str
-    size: int
-
-    def part(self, offset: int, length: int) -> bytes | None:
-        """Return these bytes, as `KeptObject` says."""
-        return self.files.part(self.key, self.size, offset, length)
 
 
 @implementer(IObjectWriter)

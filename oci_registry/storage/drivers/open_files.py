@@ -46,7 +46,7 @@ class OpenFiles:
         return None if found is None else (found[0].descriptor.share(), found[1])
 
     def part(self, key: str, size: int, offset: int, length: int) -> bytes | None:
-        """Return bytes of the file of *key*; None if it is not kept, or has another *size*, or must wait."""
+        """Return bytes of the file of *key*, as `KeptObjects` says."""
         found = self._find(key)
         if found is None or found[1].st_size != size:
             return None

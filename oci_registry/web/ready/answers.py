@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import floor, inf
 
-from attrs import frozen
-
 from oci_registry.web.head import FIELD, HOST
 from oci_registry.web.shown import shown
 
@@ -86,38 +84,39 @@ def with_close(head: bytes) -> bytes:
     return head.replace(b"\r\n", _CLOSE, 1)
 
 
-@frozen(eq=False)
-class ReadyAnswer:
-    """A response of status 200 in pieces, and when it may be sent: for GET, or without the body for HEAD.
+ReadyAnswer = tuple[bytes, bytes, bytes, bytes, float, float]
+"""A response of status 200 in pieces, and when it may be sent: for GET, or without the body for HEAD.
 
-    *start* ends where the value of Date begins. *middle* continues after it, up to the seconds of
-    ``ttl=``, and *end* continues after those; without an *end*, there are no such seconds, and *middle*
-    ends the head. *confirmed*: when a tag was confirmed, in seconds since the epoch; *max_age*: for how
-    many seconds it is fresh from then on.
+Start, middle and end of the head; the body; *confirmed*; *max_age*. The start ends where the value of Date
+begins. The middle continues after it, up to the seconds of ``ttl=``, and the end continues after those; without
+an end, there are no such seconds, and the middle ends the head. *confirmed*: when a tag was confirmed, in
+seconds since the epoch; *max_age*: for how many seconds it is fresh from then on. A plain tuple, as
+`web.ready.entries` explains.
+"""
+
+
+def is_fresh(answer: ReadyAnswer, now: float) -> bool:
+    """Whether an answer is still fresh at *now*."""
+    _, _, _, _, confirmed, max_age = answer
+    return 0 <= now - confirmed < max_age
+
+
+def response(
+    answer: ReadyAnswer, now: float, date: bytes, *, head: bool, last: bool = False
+) -> bytes:
+    """Return the bytes of a response; *date*: the value of Date; *head*: the method is HEAD.
+
+    *last*: it is the last one of its connection.
     """
-
-    start: bytes
-    middle: bytes
-    end: bytes
-    body: bytes
-    confirmed: float = 0.0
-    max_age: float = inf
-
-    def is_fresh(self, now: float) -> bool:
-        """Whether it is still fresh at *now*."""
-        return 0 <= now - self.confirmed < self.max_age
-
-    def response(self, now: float, date: bytes, *, head: bool, last: bool = False) -> bytes:
-        """Return the bytes of the response; *date*: the value of Date; *head*: the method is HEAD.
-
-        *last*: it is the last one of its connection.
-        """
-        body = b"" if head else self.body
-        start = with_close(self.start) if last else self.start
-        if not self.end:
-            return b"".join((start, date, self.middle, body))
-        ttl = b"%d" % floor(self.max_age - (now - self.confirmed))
-        return b"".join((start, date, self.middle, ttl, self.end, body))
+    start, middle, end, body, confirmed, max_age = answer
+    if last:
+        start = with_close(start)
+    if head:
+        body = b""
+    if not end:
+        return b"".join((start, date, middle, body))
+    ttl = b"%d" % floor(max_age - (now - confirmed))
+    return b"".join((start, date, middle, ttl, end, body))
 
 
 def in_pieces(
@@ -132,43 +131,43 @@ def in_pieces(
     """
     if max_age == inf:
         pieces = _cut(b"200 OK", headers, ((b"Date", b""),))
-        return None if pieces is None else ReadyAnswer(pieces[0], pieces[1], b"", body)
+        return None if pieces is None else (pieces[0], pieces[1], b"", body, 0.0, inf)
     pieces = _cut(b"200 OK", headers, ((b"Date", b""), (b"Cache-Status", b"; ttl=")))
     if pieces is None:
         return None
     start, middle, end = pieces
-    return ReadyAnswer(start, middle, end, body, confirmed, max_age)
+    return start, middle, end, body, confirmed, max_age
 
 
-@frozen(eq=False)
-class ReadyParts:
-    """Responses of status 206 for a blob of *size* bytes, in pieces.
+ReadyParts = tuple[bytes, bytes, bytes, int]
+"""Responses of status 206 for a blob, in pieces: start, middle and end of the head, and the size of the blob.
 
-    *start* ends where the value of Date begins, *middle* where that of Content-Length begins, and *end*
-    where that of Content-Range begins, which is the last.
-    """
+The start ends where the value of Date begins, the middle where that of Content-Length begins, and the end
+where that of Content-Range begins, which is the last.
+"""
 
-    start: bytes
-    middle: bytes
-    end: bytes
-    size: int
 
-    def part(self, first: int, last: int) -> tuple[int, int] | None:
-        """Return the beginning and the end (exclusive) of a requested range; None if there is no such part."""
-        return None if last < first or first >= self.size else (first, min(last + 1, self.size))
+def part_of(parts: ReadyParts, first: int, last: int) -> tuple[int, int] | None:
+    """Return the beginning and the end (exclusive) of a requested range; None if there is no such part."""
+    size = parts[-1]
+    return None if last < first or first >= size else (first, min(last + 1, size))
 
-    def head(self, date: bytes, start: int, stop: int, *, last: bool = False) -> bytes:
-        """Return the head of the response with a part of the blob; *last*: as for `ReadyAnswer`."""
-        return b"%b%b%b%d%b%d-%d/%d\r\n\r\n" % (
-            with_close(self.start) if last else self.start,
-            date,
-            self.middle,
-            stop - start,
-            self.end,
-            start,
-            stop - 1,
-            self.size,
-        )
+
+def part_head(
+    parts: ReadyParts, date: bytes, start: int, stop: int, *, last: bool = False
+) -> bytes:
+    """Return the head of the response with a part of the blob; *last*: as for `response`."""
+    beginning, middle, end, size = parts
+    return b"%b%b%b%d%b%d-%d/%d\r\n\r\n" % (
+        with_close(beginning) if last else beginning,
+        date,
+        middle,
+        stop - start,
+        end,
+        start,
+        stop - 1,
+        size,
+    )
 
 
 def parts_in_pieces(headers: list[tuple[bytes, bytes]], size: int) -> ReadyParts | None:
@@ -178,7 +177,7 @@ def parts_in_pieces(headers: list[tuple[bytes, bytes]], size: int) -> ReadyParts
     if pieces is None or pieces[-1] != b"\r\n\r\n":
         return None
     start, middle, end, _ = pieces
-    return ReadyParts(start, middle, end, size)
+    return start, middle, end, size
 
 
 def _cut(

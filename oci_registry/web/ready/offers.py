@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from attrs import frozen
-from cachetools import LRUCache
 
-from oci_registry.pullthrough.hits import BlobHit, ManifestHit
+from oci_registry.pullthrough.hits import BlobHits, ManifestHit, ManifestHits
 from oci_registry.upstream.interfaces import Upstream
 from oci_registry.upstream.table import Target, UpstreamTable
-from oci_registry.web.ready.table import ReadyAnswers, Repeatable, RepeatableBlob
+from oci_registry.web.ready.entries import Repeatable, RepeatableBlob, Sources, Subject
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.site import RegistryRequest
 
-_UPSTREAMS = 1000
-"""Upstreams that are remembered."""
+H = TypeVar("H")
 
 
 def _nothing() -> None:
@@ -23,16 +23,51 @@ def _nothing() -> None:
 
 
 @frozen(eq=False)
-class _Same:
-    """Whether *table* is of this *generation* and has the *upstream*."""
+class _OfUpstream(Generic[H]):
+    """A source of an *upstream*, as long as *table* is of this *generation* and has the upstream."""
 
     _table: UpstreamTable
     upstream: Upstream
     generation: int
+    hits: H
+    count: Callable[[], None]
 
-    def holds(self) -> bool:
+    def is_valid(self) -> bool:
+        """Whether a target still means the same upstream with the same settings."""
         table = self._table
         return table.generation == self.generation and table.has(self.upstream)
+
+
+@frozen(eq=False)
+class _Manifests(_OfUpstream[ManifestHits]):
+    """A `Source`."""
+
+    def holds(self, subject: Subject) -> bool:
+        return self.is_valid() and self.hits.holds(subject)
+
+    def serve(self, subject: Subject) -> Subject | None:
+        table = self._table
+        # The same as `is_valid`, inlined to save a call for each answer.
+        if table.generation != self.generation or not table.has(self.upstream):
+            return None
+        served = self.hits.repeat(subject)
+        if served is not None:
+            self.count()
+        return served
+
+
+@frozen(eq=False)
+class _Blobs(_OfUpstream[BlobHits]):
+    """A `BlobSource`."""
+
+    def holds(self) -> bool:
+        return self.is_valid()
+
+    def part(self, subject: Subject, start: int, stop: int) -> bytes | None:
+        data = self.hits.part(subject, start, stop)
+        if data is not None:
+            self.count()
+        return data
 
 
 class Offers:
@@ -41,8 +76,6 @@ class Offers:
     def __init__(self, ready: ReadyAnswers | None, table: UpstreamTable) -> None:
         self._ready = ready
         self._table = table
-        # One for all answers from an upstream, since the garbage collector looks at each.
-        self._same: LRUCache[str, tuple[_Same, Callable[[], bool]]] = LRUCache(_UPSTREAMS)
 
     def prepare(
         self,
@@ -66,26 +99,35 @@ class Offers:
         if reply.again is None or not ready.has_room_for(_length(reply)):
             return _nothing
         hit = reply.again()
-        holds = self._holds(target.upstream, generation)
-        if isinstance(hit, ManifestHit) and isinstance(reply.body, bytes):
+        upstream = target.upstream
+        if hit is None or generation != self._table.generation or not self._table.has(upstream):
+            return _nothing
+        if isinstance(hit, ManifestHit):
+            if not isinstance(reply.body, bytes):
+                return _nothing
             body = reply.body
-            hit.route, hit.is_valid = route, holds
-            return lambda: ready.offer(request, body, hit)
-        if isinstance(hit, BlobHit):
-            blob = RepeatableBlob(route, holds, hit.part, hit.size)
-            return lambda: ready.offer_blob(request, blob)
-        return _nothing
+            one = _Manifests(self._table, upstream, generation, hit.hits, hit.count)
+            number = _number(ready.sources, one)
+            again = Repeatable(route, number, hit.packed, hit.confirmed, hit.max_age)
+            return lambda: ready.offer(request, body, again)
+        blobs = _Blobs(self._table, upstream, generation, hit.hits, hit.count)
+        blob = RepeatableBlob(route, _number(ready.blob_sources, blobs), hit.packed, hit.size)
+        return lambda: ready.offer_blob(request, blob)
 
-    def _holds(self, upstream: Upstream, generation: int) -> Callable[[], bool]:
-        """Return what says whether the table still has the upstream, and is of the same generation."""
-        known = self._same.get(upstream.namespace)
-        if known is not None:
-            same, holds = known
-            if same.upstream is upstream and same.generation == generation:
-                return holds
-        same = _Same(self._table, upstream, generation)
-        self._same[upstream.namespace] = same, same.holds
-        return same.holds
+
+def _number(sources: Sources[Any], one: _OfUpstream[Any]) -> int:
+    """Return the number of a source; that of the present one of the upstream, if it is the same."""
+    namespace = one.upstream.namespace
+    known = sources.named(namespace)
+    if known is not None:
+        number, other = known
+        if (
+            other.upstream is one.upstream
+            and other.generation == one.generation
+            and other.hits is one.hits
+        ):
+            return number
+    return sources.put(namespace, one)
 
 
 def _length(reply: Reply) -> int:

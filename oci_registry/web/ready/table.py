@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import inf
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import datetimeToString
 
@@ -21,10 +20,26 @@ from oci_registry.web.ready.answers import (
     ReadyParts,
     cut_range,
     in_pieces,
+    is_fresh,
     parse_fields,
+    part_head,
+    part_of,
     parts_in_pieces,
+    response,
 )
-from oci_registry.web.shown import shown, without_secrets
+from oci_registry.web.ready.entries import (
+    BlobEntry,
+    BlobSource,
+    Constant,
+    Entry,
+    Repeatable,
+    RepeatableBlob,
+    Shown,
+    Source,
+    Sources,
+    body_of,
+    shown_of,
+)
 
 if TYPE_CHECKING:
     from oci_registry.web.site import RegistryRequest
@@ -50,119 +65,14 @@ class Counting(Protocol):
 class ReadyLimits:
     """How many answers are kept, how many bytes they may take, and the most bytes of a body.
 
-    *blobs*: for how many blobs there are answers.
+    *blobs*: for how many blobs there are answers. *sources*: of how many registries.
     """
 
     entries: int = 2000
     size: int = 8 * 1024 * 1024
     body: int = 64 * 1024
     blobs: int = 128
-
-
-def _always() -> bool:
-    return True
-
-
-def _nothing() -> None:
-    """Count nothing."""
-
-
-class Repeats(Protocol):
-    """The conditions for sending a response again.
-
-    *route*: the label under which the metrics count it; None: they do not. *confirmed*, *max_age*: as for
-    `ReadyAnswer`.
-    """
-
-    @property
-    def route(self) -> str | None: ...
-
-    @property
-    def confirmed(self) -> float: ...
-
-    @property
-    def max_age(self) -> float: ...
-
-    def serve(self) -> bool:
-        """Whether the same content would be served now; if so, this counts as a use."""
-
-    def holds(self) -> bool:
-        """Whether the same content would be served now."""
-
-    def count(self) -> None:
-        """Count one more use."""
-
-
-@frozen
-class Repeatable:
-    """A `Repeats` of single functions."""
-
-    route: str | None = None
-    serve: Callable[[], bool] = _always
-    confirmed: float = 0.0
-    max_age: float = inf
-    holds: Callable[[], bool] = _always
-    count: Callable[[], None] = _nothing
-
-
-@frozen
-class RepeatableBlob:
-    """The conditions for sending a blob of *size* bytes, or a part of it, again.
-
-    *route*: as for `Repeatable`. *holds*: whether the target still means the blob. *part*: returns the
-    bytes from a start to an end (exclusive), and counts a use; None if they cannot be sent now. For
-    HEAD, the part is empty.
-    """
-
-    route: str
-    holds: Callable[[], bool]
-    part: Callable[[int, int], bytes | None]
-    size: int
-
-
-Shown = tuple[str, str | None, str | None]
-"""The part of an access log line that is the same for all clients: URI, namespace and outcome.
-
-A plain tuple, which the garbage collector does not traverse.
-"""
-
-
-def shown_of(request: RegistryRequest) -> Shown:
-    """Return it for the response to a request."""
-    outcome = None if request.outcome is None else request.outcome.value
-    return shown(without_secrets(request.target)), request.namespace, outcome
-
-
-@frozen(eq=False)
-class Entry(ReadyAnswer):
-    """An answer and the conditions for sending it."""
-
-    repeatable: Repeats = field(kw_only=True)
-    shown: Shown = field(kw_only=True)
-
-    @classmethod
-    def of(cls, answer: ReadyAnswer, repeatable: Repeats, shown: Shown) -> Self:
-        """Return the entry for an answer."""
-        return cls(
-            start=answer.start,
-            middle=answer.middle,
-            end=answer.end,
-            body=answer.body,
-            confirmed=answer.confirmed,
-            max_age=answer.max_age,
-            repeatable=repeatable,
-            shown=shown,
-        )
-
-
-@frozen(eq=False)
-class _BlobEntry:
-    """Answers about a blob: *whole*, without its body, and *parts*; None: there is none yet."""
-
-    blob: RepeatableBlob
-    shown: Shown
-    whole: ReadyAnswer | None
-    parts: ReadyParts | None
+    sources: int = 1000
 
 
 class ReadyAnswers:
@@ -186,9 +96,14 @@ class ReadyAnswers:
         self._entries: RecentTable[bytes, Entry] = RecentTable(
             limits.entries,
             limits.size,
-            lambda target, entry: len(target) + len(entry.body) + _OF_ENTRY,
+            lambda target, entry: len(target) + len(body_of(entry)) + _OF_ENTRY,
         )
-        self._blobs: RecentTable[bytes, _BlobEntry] = RecentTable(limits.blobs, 0, lambda *_: 0)
+        self._blobs: RecentTable[bytes, BlobEntry] = RecentTable(limits.blobs, 0, lambda *_: 0)
+        self.sources: Sources[Source] = Sources(limits.sources)
+        """The sources of answers, by registry."""
+        self.blob_sources: Sources[BlobSource] = Sources(limits.sources)
+        """The sources of answers about blobs, by registry."""
+        self.sources.put("", Constant())
         self._pieces = lru_cache(maxsize=1024)(self._make_pieces)
         self._part_bytes = metrics.client_bytes.labels("blob").inc
         self._second = -1.0
@@ -197,16 +112,27 @@ class ReadyAnswers:
     def __len__(self) -> int:
         return len(self._entries) + len(self._blobs)
 
-    def lend(self, target: bytes) -> Entry | None:
-        """Return the entry for a target if it could be sent now, for another process to send it."""
-        entry = self._entries.peek(target)
-        if entry is None or not entry.is_fresh(self._clock.seconds()):
-            return None
-        return entry if entry.repeatable.holds() else None
+    def lend(self, target: bytes) -> tuple[Entry, Callable[[], None]] | None:
+        """Return the entry for a target if it could be sent now, for another process to send it.
 
-    def borrow(self, target: bytes, entry: Entry) -> None:
-        """Keep an entry that another process has lent."""
-        self._entries.put(target, entry)
+        Also return the function to call for each time that it is sent.
+        """
+        entry = self._entries.peek(target)
+        if entry is None:
+            return None
+        answer, _, _, number, subject = entry
+        source = self.sources.get(number)
+        if source is None or not (
+            is_fresh(answer, self._clock.seconds()) and source.holds(subject)
+        ):
+            return None
+        return entry, source.count
+
+    def borrow(
+        self, target: bytes, answer: ReadyAnswer, repeatable: Repeatable, shown: Shown
+    ) -> None:
+        """Keep an answer that another process has lent."""
+        self._entries.put(target, repeatable.entry(answer, shown))
 
     def wants(self, request: RegistryRequest, status: int) -> bool:
         """Whether an answer of this *status* for the target of a request is missing and could be kept."""
@@ -219,14 +145,14 @@ class ReadyAnswers:
             and target.startswith(b"/")
             and len(target) < LONGEST
             and self._entries.peek(target) is None
-            and (blob is None or (blob.parts if status == 206 else blob.whole) is None)
+            and (blob is None or blob[status == 206] is None)
         )
 
     def has_room_for(self, length: int) -> bool:
         """Whether a body is short enough to be kept."""
         return length <= self._limits.body
 
-    def offer(self, request: RegistryRequest, body: bytes, repeatable: Repeats) -> None:
+    def offer(self, request: RegistryRequest, body: bytes, repeatable: Repeatable) -> None:
         """Keep the answer to a request that has just been answered, if `wants` says so."""
         headers = _headers(request)
         if (
@@ -238,7 +164,7 @@ class ReadyAnswers:
             return
         answer = in_pieces(headers, body, repeatable.confirmed, repeatable.max_age)
         if answer is not None:
-            self._entries.put(request.target, Entry.of(answer, repeatable, shown_of(request)))
+            self._entries.put(request.target, repeatable.entry(answer, shown_of(request)))
 
     def offer_blob(self, request: RegistryRequest, blob: RepeatableBlob) -> None:
         """Keep the answers for a blob that was just sent, or for parts of it, if `wants` says so."""
@@ -255,9 +181,13 @@ class ReadyAnswers:
         if whole is None and parts is None:
             return
         before = self._blobs.peek(request.target)
-        if before is not None and before.blob.size == blob.size and before.blob.holds():
-            whole, parts = whole or before.whole, parts or before.parts
-        self._blobs.put(request.target, _BlobEntry(blob, shown_of(request), whole, parts))
+        if before is not None:
+            old_whole, old_parts, _, _, number, _, size = before
+            source = self.blob_sources.get(number)
+            if size == blob.size and source is not None and source.holds():
+                whole, parts = whole or old_whole, parts or old_parts
+        entry = (whole, parts, blob.route, shown_of(request), blob.source, blob.subject, blob.size)
+        self._blobs.put(request.target, entry)
 
     def respond(self, data: bytes, client: str) -> tuple[bytes, bool] | None:
         """Return the response to one whole request of a *client*, counted and logged; None if there is none.
@@ -281,38 +211,49 @@ class ReadyAnswers:
             agent, closes = parse_fields(fields)
         except NotSimple:
             return None
-        now = self._clock.seconds()
-        repeatable = entry.repeatable
-        if not (entry.is_fresh(now) and repeatable.serve()):
+        answer, route, shown, number, subject = entry
+        _, _, _, body, confirmed, max_age = answer
+        source, now = self.sources.get(number), self._clock.seconds()
+        served = None
+        # The same as `is_fresh`, inlined to save a call for each answer.
+        if source is not None and 0 <= now - confirmed < max_age:
+            served = source.serve(subject)
+        if served is None:
             self._entries.remove(target)
             return None
+        if served is not subject:
+            self._entries.put(target, (answer, route, shown, number, served))
         if now // 1 != self._second:
             self._set_date(now)
-        if repeatable.route is not None:
-            self._metrics.response(repeatable.route, name, "200", 0.0)
-        if self._log.wanted:
-            sent = 0 if name == "HEAD" else len(entry.body)
-            self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent), now)
-        return entry.response(now, self._date, head=name == "HEAD", last=closes), closes
+        if route is not None:
+            self._metrics.response(route, name, "200", 0.0)
+        log = self._log
+        if log.wanted:
+            sent = 0 if name == "HEAD" else len(body)
+            log.write_pieces(self._pieces(shown, name, 200, sent, client, agent), now)
+            if log.heard is not None:
+                log.heard(_access_entry(shown, name, 200, sent, client, agent))
+        return response(answer, now, self._date, head=name == "HEAD", last=closes), closes
 
     def _respond_with_blob(
-        self, target: bytes, entry: _BlobEntry, method: str, fields: bytes, client: str
+        self, target: bytes, entry: BlobEntry, method: str, fields: bytes, client: str
     ) -> tuple[bytes, bool] | None:
-        blob = entry.blob
-        answer: ReadyAnswer | ReadyParts | None = entry.whole
-        part: tuple[int, int] | None = (0, blob.size if method == "GET" else 0)
+        whole, parts, route, shown, number, subject, size = entry
+        part: tuple[int, int] | None = (0, size if method == "GET" else 0)
         cut = cut_range(fields) if method == "GET" else None
         if cut is not None:
             fields, first, last = cut
-            answer = entry.parts
-            part = None if entry.parts is None else entry.parts.part(first, last)
-        if answer is None or part is None or not self.has_room_for(part[1] - part[0]):
+            part = None if parts is None else part_of(parts, first, last)
+        elif whole is None:
+            part = None
+        if part is None or not self.has_room_for(part[1] - part[0]):
             return None
         try:
             agent, closes = parse_fields(fields)
         except NotSimple:
             return None
-        data = blob.part(*part) if blob.holds() else None
+        source = self.blob_sources.get(number)
+        data = source.part(subject, *part) if source is not None and source.holds() else None
         if data is None:
             self._blobs.remove(target)
             return None
@@ -320,38 +261,46 @@ class ReadyAnswers:
         if now // 1 != self._second:
             self._set_date(now)
         status = 200 if cut is None else 206
-        self._metrics.response(blob.route, method, str(status), 0.0)
+        self._metrics.response(route, method, str(status), 0.0)
         self._part_bytes(len(data))
         if self._log.wanted:
-            line = self._pieces(entry.shown, method, status, len(data), client, agent)
-            self._log.write_pieces(line, now)
-        if isinstance(answer, ReadyParts):
-            return answer.head(self._date, *part, last=closes) + data, closes
-        return answer.response(now, self._date, head=True, last=closes) + data, closes
+            sent = len(data)
+            self._log.write_pieces(self._pieces(shown, method, status, sent, client, agent), now)
+            if self._log.heard is not None:
+                self._log.heard(_access_entry(shown, method, status, sent, client, agent))
+        if cut is not None:
+            head = part_head(cast(ReadyParts, parts), self._date, *part, last=closes)
+        else:
+            head = response(cast(ReadyAnswer, whole), now, self._date, head=True, last=closes)
+        return head + data, closes
 
     def _set_date(self, now: float) -> None:
         self._second = now // 1
         self._date = datetimeToString(now)
 
     def _make_pieces(
-        self, said: Shown, method: str, status: int, sent: int, client: str, agent: str
+        self, shown: Shown, method: str, status: int, sent: int, client: str, agent: str
     ) -> Pieces:
-        uri, namespace, outcome = said
-        return self._log.pieces(
-            AccessEntry(
-                client=client,
-                method=method,
-                uri=uri,
-                protocol="HTTP/1.1",
-                status=status,
-                sent=sent,
-                seconds=0.0,
-                agent=agent,
-                namespace=namespace,
-                outcome=outcome,
-                error=None,
-            )
-        )
+        return self._log.pieces(_access_entry(shown, method, status, sent, client, agent))
+
+
+def _access_entry(
+    shown: Shown, method: str, status: int, sent: int, client: str, agent: str
+) -> AccessEntry:
+    uri, namespace, outcome = shown
+    return AccessEntry(
+        client=client,
+        method=method,
+        uri=uri,
+        protocol="HTTP/1.1",
+        status=status,
+        sent=sent,
+        seconds=0.0,
+        agent=agent,
+        namespace=namespace,
+        outcome=outcome,
+        error=None,
+    )
 
 
 def _headers(request: RegistryRequest) -> list[tuple[bytes, bytes]]:
@@ -359,6 +308,6 @@ def _headers(request: RegistryRequest) -> list[tuple[bytes, bytes]]:
         (name, value)
         for name, values in request.responseHeaders.getAllRawHeaders()
         for value in values
-        # It is not about the content; `ReadyAnswer` adds it where it is needed.
+        # It is not about the content; `response` adds it where it is needed.
         if (name, value) != _CLOSE
     ]

@@ -172,9 +172,9 @@ class Holds(ControlTestCase):
         served = self.get()
         hit = self.manifests.hit(self.target, LATEST, served)
         assert hit is not None
-        self.assertTrue(hit.holds())
+        self.assertTrue(hit.hits.holds(hit.packed))
         self.now(self.holds.put(*NAMES, self.one.digest, self.clock.seconds()))
-        self.assertFalse(hit.holds())
+        self.assertFalse(hit.hits.holds(hit.packed))
         self.assertIsNone(self.manifests.hit(self.target, LATEST, served))
         self.is_held(self.one)
 

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.logs import AccessLog
-from oci_registry.web.ready.answers import ReadyAnswer
-from oci_registry.web.ready.table import Entry, ReadyAnswers, Repeatable
+from oci_registry.web.ready.entries import Repeatable, Subject
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.workers.leases import (
     LEASE,
     Borrower,
@@ -27,6 +27,7 @@ from oci_registry.workers.reports import Responses
 TARGET = b"/v2/a/manifests/1"
 REQUEST = b"GET %b HTTP/1.1\r\nHost: m\r\n\r\n" % TARGET
 SHOWN = ("/v2/a/manifests/1", "docker.io", "hit")
+SUBJECT = ("docker.io", "a")
 BYTES = st.binary(max_size=50)
 TIMES = st.floats(0, 1e10)
 
@@ -38,37 +39,43 @@ def answers(clock: Clock, log: StringIO | None = None) -> tuple[ReadyAnswers, Re
     return ReadyAnswers(clock, access_log, responses), responses
 
 
+class Content:
+    """The source of an answer, which `valid` says is still the same; `counted`: how often it was used."""
+
+    valid = True
+    counted = 0
+
+    def count(self) -> None:
+        self.counted += 1
+
+    def holds(self, subject: Subject) -> bool:
+        return self.valid and subject == SUBJECT
+
+    def serve(self, subject: Subject) -> Subject | None:
+        self.counted += 1
+        return subject if self.holds(subject) else None
+
+
 class Leases(SynchronousTestCase):
     """A main process that lends, and a worker that borrows."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
-        self.holds, self.counted = True, 0
+        self.content = Content()
         self.core, _ = answers(self.clock)
+        self.number = self.core.sources.put("docker.io", self.content)
         self.lender = Lender(self.core, self.clock.seconds)
         self.log = StringIO()
         self.table, self.responses = answers(self.clock, self.log)
         self.borrower = Borrower(self.table, self.clock.seconds)
         self.keep()
 
-    def count(self) -> None:
-        self.counted += 1
-
     def keep(self, body: bytes = b"body", max_age: float = inf, confirmed: float = 0.0) -> None:
         """Put an answer into the main process's table."""
         end = b"" if max_age == inf else b"\r\n\r\n"
-        answer = ReadyAnswer(
-            b"HTTP/1.1 200 OK\r\nDate: ", b"\r\n\r\n", end, body, confirmed, max_age
-        )
-        repeatable = Repeatable(
-            "manifest",
-            confirmed=confirmed,
-            max_age=max_age,
-            holds=lambda: self.holds,
-            count=self.count,
-        )
-        self.core.borrow(TARGET, Entry.of(answer, repeatable, SHOWN))
+        answer = (b"HTTP/1.1 200 OK\r\nDate: ", b"\r\n\r\n", end, body, confirmed, max_age)
+        self.core.borrow(TARGET, answer, Repeatable("manifest", self.number, SUBJECT), SHOWN)
 
     def lend(self) -> None:
         """Have the worker borrow it."""
@@ -94,12 +101,11 @@ class Leases(SynchronousTestCase):
         target: bytes,
     ) -> None:
         """All pieces arrive as they were lent."""
-        answer = ReadyAnswer(start, middle, end, body, confirmed, max_age)
-        message = pack_lease(Loan(target, Entry.of(answer, Repeatable("manifest"), SHOWN), 5.0))
+        answer = (start, middle, end, body, confirmed, max_age)
+        message = pack_lease(Loan(target, Repeatable("manifest").entry(answer, SHOWN), 5.0))
         assert message is not None
         lease = unpack_lease(unpack(message))
-        for name in ("start", "middle", "end", "body", "confirmed", "max_age"):
-            self.assertEqual(getattr(answer, name), getattr(lease.answer, name))
+        self.assertEqual(answer, lease.answer)
         self.assertEqual((target, 5.0, "manifest"), (lease.target, lease.until, lease.route))
         self.assertEqual(("docker.io", "hit"), lease.shown[1:])
 
@@ -110,10 +116,11 @@ class Leases(SynchronousTestCase):
         self.assertEqual(expected, self.ask())
         self.assertEqual({("manifest", "GET", "200"): 1}, self.responses.counted)
         self.assertEqual({TARGET: 1}, self.borrower.uses)
+        self.content.counted = 0
         self.assertIn('10.0.0.1 "GET /v2/a/manifests/1" 200 4', self.log.getvalue())
         self.lender.used(TARGET, 3)
         self.lender.used(b"/never-lent", 3)
-        self.assertEqual(3, self.counted)
+        self.assertEqual(3, self.content.counted)
 
     def test_lapses(self) -> None:
         """A second later the worker does not send it any more, until it is lent again."""
@@ -144,9 +151,9 @@ class Leases(SynchronousTestCase):
     def test_not_lent(self) -> None:
         """What does not hold any more, is not there or is too large is not lent."""
         self.assertIsNone(self.lender.lend(b"/other"))
-        self.holds = False
+        self.content.valid = False
         self.assertIsNone(self.lender.lend(TARGET))
-        self.holds = True
+        self.content.valid = True
         self.keep(bytes(MAX_MESSAGE))
         loan = self.lender.lend(TARGET)
         assert loan is not None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, cast
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
-from oci_registry.web.ready.answers import ReadyAnswer
-from oci_registry.web.ready.table import Entry, Repeatable
+from oci_registry.web.ready.entries import Repeatable
 from oci_registry.workers.leases import Loan
 from oci_registry.workers.link import Shared, WorkerLink
 from oci_registry.workers.messages import pack, unpack
@@ -72,8 +72,7 @@ class Counting(SynchronousTestCase):
     def test_lent_again(self) -> None:
         """An answer is lent again when half its time is over, and when the clock was set back."""
         link = self.link()
-        answer = ReadyAnswer(b"a", b"b", b"", b"c")
-        entry = Entry.of(answer, Repeatable(), ("/v2/", None, None))
+        entry = Repeatable().entry((b"a", b"b", b"", b"c", 0.0, inf), ("/v2/", None, None))
         for until, lent in (
             (101.0, True),
             (101.4, False),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.pullthrough.store_health import READ
@@ -164,12 +163,16 @@ class Whole(BlobCases, SynchronousTestCase):
         assert answers is not None
         entry = answers._blobs.peek(self.path.encode())
         assert entry is not None
-        self.assertFalse(entry.blob.holds())
-        answers._blobs.put(self.path.encode(), evolve(entry, whole=None))
+        _, parts, route, shown, number, *rest = entry
+        source = answers.blob_sources.get(number)
+        assert source is not None
+        self.assertFalse(source.holds())
+        answers._blobs.put(self.path.encode(), (None, parts, route, shown, number, *rest))
         self.mirror.ask(self.path)
         entry = answers._blobs.peek(self.path.encode())
         assert entry is not None
-        self.assertIsNone(entry.parts)
+        whole, parts, *_ = entry
+        self.assertEqual((True, None), (whole is not None, parts))
         self.assertTrue(self.ready())
 
 
