@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import islice
 
-from attrs import define, frozen
+from attrs import Factory, define, frozen
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import HUB
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED
-from oci_registry.spec.reference import content_key
 
 MANIFEST = "manifest"
 """The route of manifests in the metrics."""
 IMAGE, LIMITED = "image", "limited"
 """Suffixes of the route: the manifest of an image, and one from a registry that counts pulls."""
 _SCHEMA1 = frozenset((DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED))
+
+_Key = tuple[str, str, Digest]
 
 
 @frozen
@@ -33,18 +34,18 @@ class PullLimits:
 class _Image:
     """How often an image, or each of its blobs, had to be fetched at a client's request.
 
-    *blobs*: by digest, as text, which the garbage collector does not track. *counted*: the pulls that were
-    already counted for it.
+    *counted*: the pulls that were already counted for it.
     """
 
-    blobs: dict[str, int]
+    blobs: frozenset[Digest]
     manifest: int = 0
+    missed: dict[Digest, int] = Factory(dict)
     counted: int = 0
 
     def count(self) -> int:
         """Return how many further pulls had to fetch something."""
         # A pull requests each blob once, so the highest count is the number of pulls.
-        total = max(self.manifest, *self.blobs.values(), 0)
+        total = max(self.manifest, *self.missed.values(), 0)
         more, self.counted = total - self.counted, total
         return more
 
@@ -69,8 +70,7 @@ class PullCounts:
         self._limits = limits
         # Docker Hub counts GETs of manifests, whether or not its responses say so.
         self._counting = {HUB}
-        # By registry, repository and digest.
-        self._recent: OrderedDict[str, _Image] = OrderedDict()
+        self._recent: OrderedDict[_Key, _Image] = OrderedDict()
         self._blobs = 0
 
     def counts_pulls(self, namespace: str) -> None:
@@ -95,7 +95,7 @@ class PullCounts:
         """Count a client's GET or HEAD of a manifest. *cached*: it was not fetched for this."""
         if not is_image(manifest):
             return
-        image = self._remember(content_key(namespace, repository, manifest.digest), manifest)
+        image = self._remember((namespace, repository, manifest.digest), manifest)
         if not cached:
             # Counted for a HEAD or for the GET that follows it, not for both.
             image.manifest += 1
@@ -103,18 +103,17 @@ class PullCounts:
 
     def missed(self, namespace: str, repository: str, digest: Digest) -> None:
         """Count a client's request for a blob, from its beginning, that was not stored."""
-        text, beginning = str(digest), content_key(namespace, repository, "")
         for key, image in reversed(self._recent.items()):
-            if text in image.blobs and key.startswith(beginning):
-                image.blobs[text] += 1
+            if digest in image.blobs and key[:2] == (namespace, repository):
+                image.missed[digest] = image.missed.get(digest, 0) + 1
                 self.images_fetched += image.count()
                 return
 
-    def _remember(self, key: str, manifest: Manifest) -> _Image:
+    def _remember(self, key: _Key, manifest: Manifest) -> _Image:
         image = self._recent.get(key)
         if image is None:
             named = islice(manifest.blobs, self._limits.of_one)
-            image = _Image(dict.fromkeys((str(blob.digest) for blob in named), 0))
+            image = _Image(frozenset(blob.digest for blob in named))
             self._recent[key] = image
             self._blobs += len(image.blobs)
             while len(self._recent) > self._limits.images or self._blobs > self._limits.blobs:

@@ -123,6 +123,9 @@ class Sources(Generic[S]):
         self.get: Callable[[int], S | None] = self._sources.get
         """Returns a source by its number; None if another one has its name by now, or it was evicted."""
 
+    def __len__(self) -> int:
+        return len(self._sources)
+
     def named(self, name: str) -> tuple[int, S] | None:
         """Return the source with a name and its number, which counts as a use; None if there is none."""
         number = self._numbers.pop(name, None)
