@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from attrs import frozen
-from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -27,6 +26,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.platforms import Platform
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.parsing import ManifestReader
+from oci_registry.streams.recent import RecentValues
 from oci_registry.streams.steps import Pause
 from oci_registry.streams.waiters import Waiters
 from oci_registry.upstream.errors import RateLimited
@@ -93,7 +93,7 @@ class Warming:
         self._reserved: dict[str, str] = {}
         self._watchers: list[Changed] = []
         # Blobs that are known to be stored, for images that share them.
-        self._stored: LRUCache[Digest, bool] = LRUCache(20_000)
+        self._stored: RecentValues[bool] = RecentValues(20_000)
 
     def start(self) -> None:
         """Begin. To be called once."""
@@ -288,7 +288,7 @@ class Warming:
         await self._contents(image, target, manifest, depth)
 
     async def _blob(self, image: WarmImage, target: Target, blob: Descriptor) -> None:
-        if blob.digest not in self._stored:
+        if not self._stored.get(str(blob.digest)):
             await self._fetch(image, target, blob)
         image.blobs_stored += 1
         image.bytes_stored += blob.size or 0
@@ -309,7 +309,7 @@ class Warming:
         if fetched.not_stored is not None:
             raise _NotStored(f"the blob {blob.digest} is not stored: {fetched.not_stored}")
         image.fetched += first and not fetched.stored
-        self._stored[blob.digest] = True
+        self._stored.put(str(blob.digest), True)
 
     async def _patiently(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what *work* does, and repeat it while the mirror itself has too much to do."""

@@ -23,6 +23,7 @@ from oci_registry.storage.open_blob import Readers, StoredBlob
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.flight import SingleFlight
+from oci_registry.streams.recent import RecentValues
 from oci_registry.streams.threads import RunInThread
 
 
@@ -69,7 +70,7 @@ class BlobStore:
         # A bounded set, as keys without values.
         self._withdrawn: LRUCache[Digest, None] = LRUCache(limits.withdrawn)
         self._withdrawals = 0
-        self._hashed: LRUCache[Digest, int] = LRUCache(limits.remembered)
+        self._hashed: RecentValues[int] = RecentValues(limits.remembered)
         self.cut: Callable[[], None] = lambda: None
         """Called when blobs that are being read must not be sent any more."""
 
@@ -133,7 +134,7 @@ class BlobStore:
         if not info.sealed:
             return True
         # A manifest may state a wrong size; the blob is hashed for that only once.
-        return expected not in (None, info.size) and self._hashed.get(digest) != info.size
+        return expected not in (None, info.size) and self._hashed.get(str(digest)) != info.size
 
     async def link(self, digest: Digest, expected: int | None = None) -> str | None:
         """Return a URL at which clients can fetch a stored blob, or None.
@@ -197,7 +198,7 @@ class BlobStore:
     def interrupt(self, digest: Digest) -> None:
         """End what is being read of a corrupt blob; what is opened from now on may be right."""
         self._withdrawals += 1
-        self._hashed.pop(digest, None)
+        self._hashed.remove(str(digest))
         readers = self._readers.get(digest, ())
         for blob in readers:
             blob.withdrawn = True
@@ -259,7 +260,7 @@ class BlobStore:
         finally:
             stored.close()
         if verifier.verified():
-            self._hashed[digest] = verifier.length
+            self._hashed.put(str(digest), verifier.length)
             if not stored.info.sealed:
                 self._log.info("{digest} was found in the store and verified", digest=str(digest))
                 await self._seal(key)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+import json
+from types import MappingProxyType
+
 from cachetools import FIFOCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.upstream.requests import ApiRequest
 
+_Entry = tuple[str, str, float]
+"""The class of an error, its attributes as JSON, and the time in seconds until which it is used.
 
-@frozen
-class _Entry:
-    """A negative response, and the time in seconds until which it is used."""
-
-    error: RegistryError
-    until: float
+The garbage collector does not track such a tuple. It would track an error, its attributes and its headers.
+"""
 
 
 class NegativeCache:
@@ -32,27 +32,53 @@ class NegativeCache:
         self._clock = clock
         self._not_found = not_found
         self._denied = denied
-        self._entries: FIFOCache[ApiRequest, _Entry] = FIFOCache(entries)
+        self._entries: FIFOCache[str, _Entry] = FIFOCache(entries)
+        self._classes: dict[str, type[RegistryError]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def check(self, request: ApiRequest) -> None:
         """Raise the cached error of *request*, if there is one."""
-        entry = self._entries.get(request)
+        key = _key(request)
+        entry = self._entries.get(key)
         if entry is None:
             return
+        name, attributes, until = entry
         now = self._clock.seconds()
         # An entry from the future is one from before the clock was set back.
-        if now < entry.until <= now + max(self._not_found, self._denied):
-            raise entry.error.again()
-        del self._entries[request]
+        if now < until <= now + max(self._not_found, self._denied):
+            raise _unpack(self._classes[name], attributes)
+        del self._entries[key]
 
     def remember(self, request: ApiRequest, error: RegistryError) -> None:
-        """Cache a negative response."""
+        """Cache a negative response. A detail that cannot be expressed in JSON is left out."""
         lifetime = self._denied if isinstance(error, Denied) else self._not_found
         if lifetime <= 0:
             return
-        kept = error.again()
-        kept.from_cache = True
-        self._entries[request] = _Entry(kept, self._clock.seconds() + lifetime)
+        kind = type(error)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        self._classes[name] = kind
+        until = self._clock.seconds() + lifetime
+        self._entries[_key(request)] = name, _pack(error), until
+
+
+def _key(request: ApiRequest) -> str:
+    # Neither a kind nor a repository has a space.
+    return f"{request.kind.name} {request.repository} {request.subject}"
+
+
+def _pack(error: RegistryError) -> str:
+    attributes = {**vars(error), "headers": dict(error.headers)}
+    try:
+        return json.dumps(attributes)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({**attributes, "detail": None})
+
+
+def _unpack(kind: type[RegistryError], packed: str) -> RegistryError:
+    attributes = json.loads(packed)
+    headers = MappingProxyType(attributes.pop("headers"))
+    error = kind.__new__(kind, attributes["message"])
+    vars(error).update(attributes, headers=headers, from_cache=True)
+    return error

@@ -5,18 +5,21 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.logs import AccessEntry, AccessLog, Pieces
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.used_platforms import UsedPlatforms
 from oci_registry.spec.contents import Child
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import ManifestUnknown, RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.platforms import Platform
@@ -24,6 +27,9 @@ from oci_registry.storage.recent import RecentManifests
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.recent import RecentValues
+from oci_registry.upstream.errors import CredentialsRefused
+from oci_registry.upstream.negative_cache import NegativeCache
+from oci_registry.upstream.requests import ApiRequest, Kind
 
 COUNT = 200
 LAYERS = 30
@@ -138,6 +144,38 @@ class Garbage(SynchronousTestCase):
 
         self.assertLess(self.tracked(add), 0.5)
         self.assertTrue(platforms.use(repository, Digest.of(b"7")))
+
+    def test_negative_responses(self) -> None:
+        """Nor is a 404 or a denial of an upstream."""
+        errors = (
+            ManifestUnknown("no", detail={"a": 1}, headers={"X-A": "b"}),
+            CredentialsRefused("no", "user", "https://example.com", 401),
+        )
+        for error in errors:
+            cache = NegativeCache(self.clock, not_found=10.0, denied=60.0)
+
+            def add(
+                number: int, cache: NegativeCache = cache, error: RegistryError = error
+            ) -> None:
+                request = ApiRequest(Kind.MANIFEST, "library/app", str(number))
+                cache.remember(request, error.again())
+                self.assertRaises(type(error), cache.check, request)
+
+            self.assertLess(self.tracked(add), 0.5)
+            self.assertEqual(COUNT + 1, len(cache))
+
+    def test_log_lines(self) -> None:
+        """Nor is a line of the access log that may be repeated, in any format."""
+        for form in ("combined", "json", "text"):
+            log = AccessLog(StringIO(), form, self.clock)
+            lines: list[Pieces] = []
+
+            def add(number: int, log: AccessLog = log, lines: list[Pieces] = lines) -> None:
+                words = ("10.0.0.1", "GET", f"/{number}", "HTTP/1.1", 200, 5, 0.0)
+                lines.append(log.pieces(AccessEntry(*words, "agent", "docker.io", "hit", None)))
+
+            self.assertLess(self.tracked(add), 0.5)
+            self.assertEqual(COUNT + 1, len(set(lines)))
 
     def test_counters(self) -> None:
         """All answers from a registry count their hits with the same function."""

@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import BlobUnknown, Denied, ManifestUnknown, RegistryError
+from oci_registry.upstream.errors import CredentialsRefused
 from oci_registry.upstream.negative_cache import NegativeCache
 from oci_registry.upstream.requests import ApiRequest, Kind
 
@@ -87,6 +88,29 @@ class NegativeCacheTests(SynchronousTestCase):
         first, second = raised
         self.assertIsNot(first, second)
         self.assertEqual(("no", "d"), (second.message, second.detail))
+
+    def test_same_error(self) -> None:
+        """An error is raised with everything that belongs to it."""
+        errors = (
+            ManifestUnknown("no", detail={"tag": ["x", 1, None]}, headers={"Retry-After": "5"}),
+            CredentialsRefused("refused", "user", "https://example.com", 401, certain=False),
+        )
+        for error in errors:
+            self.cache.remember(manifest("x"), error)
+            with self.assertRaises(type(error)) as raised:
+                self.cache.check(manifest("x"))
+            self.assertEqual({**vars(error), "from_cache": True}, vars(raised.exception))
+            self.assertEqual(
+                (error.args, str(error)), (raised.exception.args, str(raised.exception))
+            )
+            self.assertEqual(error.as_json(), raised.exception.as_json())
+
+    def test_odd_detail(self) -> None:
+        """A detail that clients cannot get is not kept."""
+        self.cache.remember(manifest("x"), ManifestUnknown("no", detail={1, 2}))
+        with self.assertRaisesRegex(ManifestUnknown, "no") as raised:
+            self.cache.check(manifest("x"))
+        self.assertIsNone(raised.exception.detail)
 
     def test_bounded(self) -> None:
         """Of too many entries the oldest are dropped."""

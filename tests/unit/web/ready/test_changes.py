@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.logs import AccessEntry
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.reference import Tag
+from oci_registry.spec.routes import Name
 from oci_registry.streams.recent import RecentTable
+from oci_registry.upstream.table import Target
 from oci_registry.web.ready.table import ReadyAnswers, ReadyLimits
 from oci_registry.web.site import IDLE_TIMEOUT
 from tests.support.settings import upstream_settings
@@ -113,6 +117,24 @@ class Changes(ReadyTestCase):
         )
         self.assertFalse(self.mirror.at_once())
         self.assertIn(b"404", self.mirror.ask(PATH))
+
+    def test_reloaded_meanwhile(self) -> None:
+        """A request from before a reload makes nothing ready, and ends no answer from after it."""
+        table, slow = self.mirror.table, f"{PATH}?ns=docker.io"
+        resolve = table.resolve
+
+        def resolve_late(name: Name, ns: str | None) -> Target:
+            table.resolve = resolve  # type: ignore[method-assign]
+            target = resolve(name, ns)
+            table.generation += 1
+            self.gone()
+            return target
+
+        table.resolve = resolve_late  # type: ignore[method-assign]
+        self.assertIn(b" 200 OK", self.mirror.ask(slow))
+        self.assertTrue(self.mirror.at_once(PATH))
+        self.gone(slow)
+        self.assertTrue(self.mirror.at_once(PATH))
 
     def test_upstream_closed(self) -> None:
         """An upstream that clients have named and that made room for others is made again."""
@@ -266,6 +288,19 @@ class Last(ReadyTestCase):
 
 class Counting(ReadyTestCase):
     """What a ready answer leaves behind."""
+
+    def test_heard(self) -> None:
+        """A listener of the access log hears of it what is logged, until it stops listening."""
+        heard: list[AccessEntry] = []
+        log = self.mirror.site._access_log
+        log.hear(heard.append)
+        self.assertTrue(self.mirror.at_once())
+        self.assertFalse(self.mirror.at_once(f"{PATH}?n=1"))
+        log.hear(None)
+        self.assertTrue(self.mirror.at_once())
+        ready, plain = heard
+        self.assertEqual(ready, evolve(plain, uri=PATH))
+        self.assertEqual(("docker.io", "hit"), (ready.namespace, ready.outcome))
 
     def test_sizes(self) -> None:
         """The sizes that a manifest states are known after it was served, whatever happened to them."""
