@@ -24,9 +24,9 @@ from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.tags import TagRecord
 from oci_registry.upstream.table import Target
 
-PackedManifestHit = tuple[str, str, PackedManifest, str, str, bytes | None, int]
-"""Registry, repository, the manifest and its key in the store, the key and the form of the record of the
-tag (None: by digest), and `KnownSizes.losses` when the sizes in the manifest were last learned."""
+PackedManifestHit = tuple[str, str, bytes, str, str, bytes | None, int]
+"""Registry, repository, the bytes of the manifest and its key in the store, the key and the form of the record
+of the tag (None: by digest), and `KnownSizes.losses` when the sizes in the manifest were last learned."""
 PackedBlobHit = tuple[str, str, str, str, int]
 """Registry, repository, the digest of the blob, its key in the store, and its size in bytes."""
 
@@ -47,30 +47,38 @@ class ManifestHits:
         packed = self._known.manifest_at(key)
         if packed is None or packed != manifest.pack():
             return None
+        raw, *_ = packed
         if tagged is None:
-            return host, repository, packed, key, "", None, -1
+            return host, repository, raw, key, "", None, -1
         at = tag_key(host, repository, tagged[0].name)
-        return host, repository, packed, key, at, self._known.tag_form(at), -1
+        return host, repository, raw, key, at, self._known.tag_form(at), -1
 
     def holds(self, hit: PackedManifestHit) -> bool:
         """Whether the cache has the same objects in memory as before."""
-        _, _, manifest, key, at, form, _ = hit
-        known = self._known
-        return (form is None or known.tag_at(at) is form) and known.manifest_at(key) is manifest
+        return self._find(hit) is not None
+
+    def _find(self, hit: PackedManifestHit) -> PackedManifest | None:
+        """Return the manifest, if the cache has the same objects in memory as before."""
+        _, _, raw, key, at, form, _ = hit
+        if form is not None and self._known.tag_at(at) is not form:
+            return None
+        manifest = self._known.manifest_at(key)
+        return manifest if manifest is not None and manifest[0] is raw else None
 
     def repeat(self, hit: PackedManifestHit) -> PackedManifestHit | None:
         """Serve a hit once more, if it holds; return the hit to repeat the next time, usually the same."""
-        host, repository, manifest, key, at, form, losses = hit
-        known, sizes = self._known, self._sizes
-        # The same as `holds`, inlined to save a call for each hit.
-        if form is not None and known.tag_at(at) is not form:
+        host, repository, raw, key, at, form, losses = hit
+        # The same as `_find`, inlined to save a call for each hit.
+        if form is not None and self._known.tag_at(at) is not form:
             return None
-        if known.manifest_at(key) is not manifest:
+        manifest = self._known.manifest_at(key)
+        if manifest is None or manifest[0] is not raw:
             return None
+        sizes = self._sizes
         if losses == sizes.losses:
             return hit
         sizes.learn(host, repository, Manifest.unpack(manifest))
-        return host, repository, manifest, key, at, form, sizes.losses
+        return host, repository, raw, key, at, form, sizes.losses
 
 
 @frozen(eq=False)

@@ -34,7 +34,7 @@ class Loan:
 def pack_lease(loan: Loan) -> bytes | None:
     """Return the message that lends an entry; None if it is too large for one."""
     target = loan.target
-    answer, route, shown, _, _ = loan.entry
+    answer, route, uri, namespace, outcome, _, _ = loan.entry
     *pieces, confirmed, max_age = answer
     if len(target) + sum(map(len, pieces)) > MAX_MESSAGE - _ROOM:
         return None
@@ -47,7 +47,7 @@ def pack_lease(loan: Loan) -> bytes | None:
         confirmed=confirmed,
         max_age=None if max_age == inf else max_age,
         route=route,
-        shown=list(shown),
+        shown=[uri, namespace, outcome],
     )
 
 

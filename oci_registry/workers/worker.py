@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.logs import build_access_log
+from oci_registry.streams.garbage import keep_for_good
 from oci_registry.web.polling import make_poller
 from oci_registry.web.ready.table import ReadyAnswers, ReadyLimits
 from oci_registry.workers.accepting import Acceptor
@@ -272,6 +273,8 @@ def run(
     least = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
     observer = FilteringLogObserver(_Observer(worker.log), [least])
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
+    # Otherwise the collector would traverse the tables of answers and lines, each entry of them.
+    reactor.callWhenRunning(keep_for_good)
     reactor.run(installSignalHandlers=False)
 
 

@@ -25,11 +25,21 @@ Subject = tuple[Any, ...]
 """What an answer was made from, in a form that its source knows: strings, bytes, numbers and such tuples."""
 Shown = tuple[str, str | None, str | None]
 """The part of an access log line that is the same for all clients: URI, namespace and outcome."""
-Entry = tuple[ReadyAnswer, str | None, Shown, int, Subject]
-"""An answer, its route, its part of the access log lines, the number of its source, and its subject."""
-BlobEntry = tuple[ReadyAnswer | None, ReadyParts | None, str, Shown, int, Subject, int]
-"""Answers about a blob: the whole, without its body, and the parts; None: there is none yet. Then its route,
-its part of the access log lines, the number of its source, its subject, and its size in bytes."""
+Entry = tuple[ReadyAnswer, str | None, str, str | None, str | None, int, Subject]
+"""An answer, its route; URI, namespace, outcome for the access log; the number of its source, its subject."""
+BlobEntry = tuple[
+    ReadyAnswer | None,
+    ReadyParts | None,
+    str,
+    str,
+    str | None,
+    str | None,
+    int,
+    Subject,
+    int,
+]
+"""Answers about a blob: the whole, without its body, and the parts; None: there is none yet. Then as for
+`Entry`, and the size of the blob in bytes."""
 
 CONSTANT = 0
 """The number of the source of answers that are always the same."""
@@ -96,7 +106,7 @@ class Repeatable:
 
     def entry(self, answer: ReadyAnswer, shown: Shown) -> Entry:
         """Return the entry for an answer."""
-        return answer, self.route, shown, self.source, self.subject
+        return answer, self.route, *shown, self.source, self.subject
 
 
 @frozen
@@ -107,6 +117,10 @@ class RepeatableBlob:
     source: int
     subject: Subject
     size: int
+
+    def entry(self, whole: ReadyAnswer | None, parts: ReadyParts | None, shown: Shown) -> BlobEntry:
+        """Return the entry for answers."""
+        return whole, parts, self.route, *shown, self.source, self.subject, self.size
 
 
 S = TypeVar("S")

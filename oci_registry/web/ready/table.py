@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 _OF_ENTRY = 2048
 """Approximate bytes that an entry takes besides its body."""
 _CLOSE = (b"Connection", b"close")
+_Line = tuple[str, str, str, int, int, str, str | None, str | None]
+"""Client, method, URI, status, bytes sent, user agent, namespace and outcome of a response."""
 _NEVER = frozenset((b"Connection", b"Transfer-Encoding", b"Warning", b"Age"))
 
 
@@ -120,7 +122,7 @@ class ReadyAnswers:
         entry = self._entries.peek(target)
         if entry is None:
             return None
-        answer, _, _, number, subject = entry
+        answer, _, _, _, _, number, subject = entry
         source = self.sources.get(number)
         if source is None or not (
             is_fresh(answer, self._clock.seconds()) and source.holds(subject)
@@ -182,12 +184,11 @@ class ReadyAnswers:
             return
         before = self._blobs.peek(request.target)
         if before is not None:
-            old_whole, old_parts, _, _, number, _, size = before
+            old_whole, old_parts, _, _, _, _, number, _, size = before
             source = self.blob_sources.get(number)
             if size == blob.size and source is not None and source.holds():
                 whole, parts = whole or old_whole, parts or old_parts
-        entry = (whole, parts, blob.route, shown_of(request), blob.source, blob.subject, blob.size)
-        self._blobs.put(request.target, entry)
+        self._blobs.put(request.target, blob.entry(whole, parts, shown_of(request)))
 
     def respond(self, data: bytes, client: str) -> tuple[bytes, bool] | None:
         """Return the response to one whole request of a *client*, counted and logged; None if there is none.
@@ -211,7 +212,7 @@ class ReadyAnswers:
             agent, closes = parse_fields(fields)
         except NotSimple:
             return None
-        answer, route, shown, number, subject = entry
+        answer, route, uri, namespace, outcome, number, subject = entry
         _, _, _, body, confirmed, max_age = answer
         source, now = self.sources.get(number), self._clock.seconds()
         served = None
@@ -222,7 +223,8 @@ class ReadyAnswers:
             self._entries.remove(target)
             return None
         if served is not subject:
-            self._entries.put(target, (answer, route, shown, number, served))
+            entry = (answer, route, uri, namespace, outcome, number, served)
+            self._entries.put(target, entry)
         if now // 1 != self._second:
             self._set_date(now)
         if route is not None:
@@ -230,15 +232,16 @@ class ReadyAnswers:
         log = self._log
         if log.wanted:
             sent = 0 if name == "HEAD" else len(body)
-            log.write_pieces(self._pieces(shown, name, 200, sent, client, agent), now)
+            line = (client, name, uri, 200, sent, agent, namespace, outcome)
+            log.write_pieces(self._pieces(*line), now)
             if log.heard is not None:
-                log.heard(_access_entry(shown, name, 200, sent, client, agent))
+                log.heard(_access_entry(*line))
         return response(answer, now, self._date, head=name == "HEAD", last=closes), closes
 
     def _respond_with_blob(
         self, target: bytes, entry: BlobEntry, method: str, fields: bytes, client: str
     ) -> tuple[bytes, bool] | None:
-        whole, parts, route, shown, number, subject, size = entry
+        whole, parts, route, uri, namespace, outcome, number, subject, size = entry
         part: tuple[int, int] | None = (0, size if method == "GET" else 0)
         cut = cut_range(fields) if method == "GET" else None
         if cut is not None:
@@ -264,10 +267,10 @@ class ReadyAnswers:
         self._metrics.response(route, method, str(status), 0.0)
         self._part_bytes(len(data))
         if self._log.wanted:
-            sent = len(data)
-            self._log.write_pieces(self._pieces(shown, method, status, sent, client, agent), now)
+            line = (client, method, uri, status, len(data), agent, namespace, outcome)
+            self._log.write_pieces(self._pieces(*line), now)
             if self._log.heard is not None:
-                self._log.heard(_access_entry(shown, method, status, sent, client, agent))
+                self._log.heard(_access_entry(*line))
         if cut is not None:
             head = part_head(cast(ReadyParts, parts), self._date, *part, last=closes)
         else:
@@ -278,16 +281,12 @@ class ReadyAnswers:
         self._second = now // 1
         self._date = datetimeToString(now)
 
-    def _make_pieces(
-        self, shown: Shown, method: str, status: int, sent: int, client: str, agent: str
-    ) -> Pieces:
-        return self._log.pieces(_access_entry(shown, method, status, sent, client, agent))
+    def _make_pieces(self, *line: *_Line) -> Pieces:
+        return self._log.pieces(_access_entry(*line))
 
 
-def _access_entry(
-    shown: Shown, method: str, status: int, sent: int, client: str, agent: str
-) -> AccessEntry:
-    uri, namespace, outcome = shown
+def _access_entry(*line: *_Line) -> AccessEntry:
+    client, method, uri, status, sent, agent, namespace, outcome = line
     return AccessEntry(
         client=client,
         method=method,

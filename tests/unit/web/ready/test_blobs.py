@@ -163,11 +163,12 @@ class Whole(BlobCases, SynchronousTestCase):
         assert answers is not None
         entry = answers._blobs.peek(self.path.encode())
         assert entry is not None
-        _, parts, route, shown, number, *rest = entry
+        _, parts, route, uri, namespace, outcome, number, *rest = entry
         source = answers.blob_sources.get(number)
         assert source is not None
         self.assertFalse(source.holds())
-        answers._blobs.put(self.path.encode(), (None, parts, route, shown, number, *rest))
+        without = (None, parts, route, uri, namespace, outcome, number, *rest)
+        answers._blobs.put(self.path.encode(), without)
         self.mirror.ask(self.path)
         entry = answers._blobs.peek(self.path.encode())
         assert entry is not None
