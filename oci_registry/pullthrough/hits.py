@@ -119,16 +119,19 @@ class BlobHits:
         the page cache.
         """
         host, repository, text, key, size = hit
-        digest = Digest.parse(text)
-        if digest in self._transfers or not self._health.works(READ):
+        transfers, store = self._transfers, self._store
+        if not transfers.is_idle or store.has_withdrawn:
+            # Otherwise no digest need be built, which takes microseconds.
+            digest = Digest.parse(text)
+            if digest in transfers or store.is_withdrawn(digest):
+                return None
+        if not self._health.works(READ):
             return None
-        if self._store.is_withdrawn(digest):
-            return None
-        if self._sizes.get(host, repository, digest) not in (None, size):
+        if self._sizes.get(host, repository, text) not in (None, size):
             return None
         data = self.kept.part(key, size, start, stop - start)
         if data is not None:
-            self._store.used(digest)
+            store.used_at(key)
         return data
 
 

@@ -63,7 +63,7 @@ class KnownSizes:
             self.losses += before is not None or self._hints.is_full
             self._hints.put(key, size)
 
-    def get(self, host: str, repository: str, digest: Digest) -> int | None:
+    def get(self, host: str, repository: str, digest: Digest | str) -> int | None:
         """Return a blob's size if it was verified, or a manifest of the same repository states it."""
         verified = self._verified.get(str(digest))
         return (

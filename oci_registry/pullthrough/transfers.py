@@ -55,6 +55,11 @@ class Transfers:
     def __contains__(self, digest: Digest) -> bool:
         return digest in self._shared
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no blob at all is in it."""
+        return not self._shared
+
     def __iter__(self) -> Iterator[Transfer]:
         """Return all that run, private ones too."""
         return iter(list(self._all))

@@ -177,7 +177,16 @@ class BlobStore:
 
     def used(self, digest: Digest) -> None:
         """Count a blob as used now."""
-        self._usage.used(blob_key(digest))
+        self.used_at(blob_key(digest))
+
+    def used_at(self, key: str) -> None:
+        """Count the blob at a key of the store as used now."""
+        self._usage.used(key)
+
+    @property
+    def has_withdrawn(self) -> bool:
+        """Whether any blob is suspended."""
+        return self._withdrawn.currsize > 0
 
     def in_use(self, digest: Digest) -> bool:
         """Whether the blob is being read."""
