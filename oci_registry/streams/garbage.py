@@ -41,3 +41,17 @@ def import_for_good(name: str) -> ModuleType:
     module = import_module(name)
     keep_for_good()
     return module
+
+
+def release_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error that has been handled, and of the errors that led to it.
+
+    A frame in a traceback often refers to the error itself, as Twisted's do. Then only the garbage
+    collector frees them, with all that their coroutines have used.
+    """
+    errors: list[BaseException | None] = [error]
+    while errors:
+        one = errors.pop()
+        if one is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            errors += [one.__context__, one.__cause__]
