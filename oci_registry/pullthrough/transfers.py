@@ -13,6 +13,7 @@ from oci_registry.pullthrough.transfer import Phase, Transfer, Wanted
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooManyRequests
 from oci_registry.streams.follower import TransferCrashed, TransferFailed
+from oci_registry.streams.garbage import release_frames
 from oci_registry.streams.growing import GrowingBlob, Unwanted
 from oci_registry.streams.recent import RecentValues
 from oci_registry.upstream.table import Target
@@ -189,6 +190,8 @@ class Transfers:
                 self._log.served(transfer)
         except Exception as error:
             self._failed(transfer, error)
+            # The transfer keeps the error, whose traceback refers to the transfer.
+            release_frames(error)
         transfer.phase = Phase.ENDED
         try:
             for removed in removals:
