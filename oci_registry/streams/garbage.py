@@ -36,6 +36,12 @@ def keep_for_good() -> None:
     gc.freeze()
 
 
+def keep_after_collecting() -> None:
+    """Collect garbage, and exclude the objects that remain from garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 def import_for_good(name: str) -> ModuleType:
     """Import a module, in any thread, and exclude its objects from garbage collection."""
     module = import_module(name)
