@@ -1,4 +1,4 @@
-"""What a full collection of Python's garbage collector traverses in a daemon with 500 upstreams, and for how long.
+"""What a full garbage collection traverses in a daemon with 500 upstreams, and how long it takes.
 
     python -m benchmarks.collected [--tags 2000] [--reloads 3] [--connections 200] [--kinds 12]
 
@@ -66,7 +66,7 @@ class Traversed:
     collections: int
 
     def since(self, before: Traversed, kinds: int) -> list[str]:
-        """Return a line with the figures, and one for each of the *kinds* that have changed most since *before*."""
+        """Return a line of figures, and one for each of the *kinds* that have changed most since *before*."""
         total = sum(self.objects.values())
         head = f"{total:7,} objects, {self.hot:5.2f} ms hot, {self.cold:5.2f} ms cold"
         changes = Counter(self.objects)
