@@ -15,6 +15,7 @@ from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooManyRequests
 from oci_registry.storage.open_blob import CorruptBlob
 from oci_registry.streams.follower import TransferCrashed, TransferFailed
+from oci_registry.streams.garbage import release_frames
 from oci_registry.streams.growing import GrowingBlob, Unwanted
 from oci_registry.streams.recent import RecentValues
 from oci_registry.upstream.table import Target
@@ -196,6 +197,8 @@ class Transfers:
                 self._log.served(transfer)
         except Exception as error:
             self._failed(transfer, error)
+            # The transfer keeps the error, whose traceback refers to the transfer.
+            release_frames(error)
         transfer.phase = Phase.ENDED
         try:
             for removed in removals:

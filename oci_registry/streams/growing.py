@@ -346,3 +346,4 @@ class GrowingBlob:
     def _close_if_unused(self) -> None:
         if self._released and not self._readers and not self._batches.working:
             self.bytes.close()
+            self._batches.close()

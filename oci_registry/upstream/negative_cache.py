@@ -23,7 +23,7 @@ class NegativeCache:
 
     A 404 of one tag says nothing about others, and a response to ``HEAD`` says nothing about
     ``GET``. *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none.
-    Beyond *entries*, the oldest are dropped.
+    Beyond *entries*, the oldest are dropped. Expired ones are dropped too, before a new one is kept.
     """
 
     def __init__(
@@ -53,6 +53,16 @@ class NegativeCache:
         lifetime = self._denied if isinstance(error, Denied) else self._not_found
         if lifetime <= 0:
             return
+        now = self._clock.seconds()
+        self._drop_expired(now)
         kept = error.again()
         kept.from_cache = True
-        self._entries[request] = _Entry(kept, self._clock.seconds() + lifetime)
+        self._entries[request] = _Entry(kept, now + lifetime)
+
+    def _drop_expired(self, now: float) -> None:
+        """Drop the oldest entries while they are expired."""
+        while self._entries:
+            oldest = next(iter(self._entries))
+            if now < self._entries[oldest].until:
+                return
+            del self._entries[oldest]
