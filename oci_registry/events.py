@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain, islice
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 from attrs import define, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -24,6 +25,7 @@ _MOST_FIELDS = 20
 _OURS = "oci_registry"
 
 Value = str | int | float | bool | None
+_Flat = tuple[Value, ...]
 
 
 @frozen
@@ -34,6 +36,19 @@ class Event:
     time: float
     kind: str
     fields: Mapping[str, Value]
+
+    @property
+    def flat(self) -> _Flat:
+        """Everything in one tuple, which the garbage collector does not traverse."""
+        return (self.number, self.time, self.kind, *chain.from_iterable(self.fields.items()))
+
+    @classmethod
+    def of(cls, flat: _Flat) -> Event:
+        """Return the event from its `flat` form."""
+        number, time, kind, *rest = cast("tuple[Any, ...]", flat)
+        return cls(
+            number, time, kind, MappingProxyType(dict(zip(rest[::2], rest[1::2], strict=True)))
+        )
 
 
 @frozen
@@ -67,8 +82,8 @@ class EventLog:
     ) -> None:
         self._clock = clock
         self._from_thread = from_thread
-        self._kept: deque[Event] = deque(maxlen=limits.kept)
-        self._errors: deque[Event] = deque(maxlen=limits.errors)
+        self._kept: deque[_Flat] = deque(maxlen=limits.kept)
+        self._errors: deque[_Flat] = deque(maxlen=limits.errors)
         self._followers: list[_Follower] = []
         self._switches: dict[str, Callable[[bool], None]] = {}
         self._number = 0
@@ -83,7 +98,7 @@ class EventLog:
     @property
     def errors(self) -> list[Event]:
         """The latest errors, oldest first."""
-        return list(self._errors)
+        return [Event.of(flat) for flat in self._errors]
 
     def costly(self, kind: str, switch: Callable[[bool], None]) -> None:
         """Call *switch* whenever events of this kind begin or cease to be followed, with True or False."""
@@ -97,9 +112,10 @@ class EventLog:
             for name, value in list(fields.items())[:_MOST_FIELDS]
         }
         event = Event(self._number, self._clock.seconds(), kind, MappingProxyType(told))
-        self._kept.append(event)
+        flat = event.flat
+        self._kept.append(flat)
         if kind == "error":
-            self._errors.append(event)
+            self._errors.append(flat)
         self._pass_on(event)
 
     def pass_on(self, kind: str, **fields: Value) -> None:
@@ -113,7 +129,8 @@ class EventLog:
 
     def since(self, number: int) -> list[Event]:
         """Return the kept events after *number*, oldest first."""
-        return [event for event in self._kept if event.number > number]
+        new = min(max(self._number - number, 0), len(self._kept))
+        return [Event.of(flat) for flat in islice(self._kept, len(self._kept) - new, None)]
 
     def follow(
         self, heard: Callable[[Event], None], kinds: frozenset[str] = frozenset(KINDS)

@@ -18,7 +18,8 @@ IMAGE, LIMITED = "image", "limited"
 """Suffixes of the route: the manifest of an image, and one from a registry that counts pulls."""
 _SCHEMA1 = frozenset((DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED))
 
-_Key = tuple[str, str, Digest]
+_Key = tuple[str, str, str]
+"""Namespace, repository, digest."""
 
 
 @frozen
@@ -34,12 +35,13 @@ class PullLimits:
 class _Image:
     """How often an image, or each of its blobs, had to be fetched at a client's request.
 
-    *counted*: the pulls that were already counted for it.
+    *counted*: the pulls that were already counted for it. Digests are text, which the garbage collector
+    does not traverse.
     """
 
-    blobs: frozenset[Digest]
+    blobs: tuple[str, ...]
     manifest: int = 0
-    missed: dict[Digest, int] = Factory(dict)
+    missed: dict[str, int] = Factory(dict)
     counted: int = 0
 
     def count(self) -> int:
@@ -95,7 +97,7 @@ class PullCounts:
         """Count a client's GET or HEAD of a manifest. *cached*: it was not fetched for this."""
         if not is_image(manifest):
             return
-        image = self._remember((namespace, repository, manifest.digest), manifest)
+        image = self._remember((namespace, repository, str(manifest.digest)), manifest)
         if not cached:
             # Counted for a HEAD or for the GET that follows it, not for both.
             image.manifest += 1
@@ -103,17 +105,18 @@ class PullCounts:
 
     def missed(self, namespace: str, repository: str, digest: Digest) -> None:
         """Count a client's request for a blob, from its beginning, that was not stored."""
+        blob = str(digest)
         for key, image in reversed(self._recent.items()):
-            if digest in image.blobs and key[:2] == (namespace, repository):
-                image.missed[digest] = image.missed.get(digest, 0) + 1
+            if key[:2] == (namespace, repository) and blob in image.blobs:
+                image.missed[blob] = image.missed.get(blob, 0) + 1
                 self.images_fetched += image.count()
                 return
 
     def _remember(self, key: _Key, manifest: Manifest) -> _Image:
         image = self._recent.get(key)
         if image is None:
-            named = islice(manifest.blobs, self._limits.of_one)
-            image = _Image(frozenset(blob.digest for blob in named))
+            named = dict.fromkeys(str(blob.digest) for blob in manifest.blobs)
+            image = _Image(tuple(islice(named, self._limits.of_one)))
             self._recent[key] = image
             self._blobs += len(image.blobs)
             while len(self._recent) > self._limits.images or self._blobs > self._limits.blobs:

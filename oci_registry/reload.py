@@ -26,7 +26,7 @@ from oci_registry.eviction.sweep import Lifetimes, Sweep
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.spec.sizes import Size
-from oci_registry.streams.garbage import collecting_seldom
+from oci_registry.streams.garbage import collecting_seldom, keep_after_collecting
 from oci_registry.streams.steps import Pause, no_pause
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Changes, UpstreamTable
@@ -140,7 +140,7 @@ class Reloader:
 
     *read* returns the current content of the files, off the reactor; it fails with `ConfigError`.
     *configure* applies it, or raises and changes nothing. After any failure, the old configuration
-    remains.
+    remains. *keep*: excludes the new settings from garbage collection.
     """
 
     _log = Logger()
@@ -151,11 +151,13 @@ class Reloader:
         configure: Callable[[tuple[UpstreamSettings, ...]], Awaitable[Changes]],
         metrics: Metrics,
         manager: ServiceManager,
+        keep: Callable[[], None] = keep_after_collecting,
     ) -> None:
         self._read = read
         self._configure = configure
         self._metrics = metrics
         self._manager = manager
+        self._keep_settings = keep
         self._running = False
         self._again = False
         self._stopped = False
@@ -206,6 +208,7 @@ class Reloader:
             self._log.failure("reload failed with an internal error, the upstreams are unchanged")
         else:
             self._report(changes, reread.warnings)
+            self._keep_settings()
 
     def _keep(self, problems: Iterable[str]) -> None:
         self._metrics.error("reload")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -80,7 +79,7 @@ class Guarded(Answering):
                 raise Busy.retry_after("too many requests are handled at present", 1)
             self.admit(request)
             assert isinstance(request, AdminRequest)
-            request.check_again = partial(self.admit, request)
+            request.check_again = self.admit
             await self.handle(request)
         except Exception as error:
             await self.refuse(request, as_api_error(error))

@@ -27,8 +27,8 @@ class AdminRequest(RegistryRequest):
         super().__init__(channel, queued)
         self._body = bytearray()
         self._received = 0
-        self.check_again: Callable[[], None] = lambda: None
-        """Raises if it would not be admitted now; set when it is admitted."""
+        self.check_again: Callable[[AdminRequest], None] = lambda _: None
+        """Raises if this request would not be admitted now; set when it is admitted."""
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a part of the body, if it is not too large."""

@@ -209,7 +209,7 @@ class EventStreams:
         """End the streams that would not be admitted any more, since the token has changed."""
         for source, request in list(self._open.items()):
             try:
-                request.check_again()
+                request.check_again(request)
             except RegistryError:
                 source.cut()
 

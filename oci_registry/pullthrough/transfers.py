@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TypeVar
+from weakref import WeakSet
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -12,7 +13,9 @@ from oci_registry.pullthrough.download import Downloader, Removals
 from oci_registry.pullthrough.transfer import Phase, Transfer, Wanted
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooManyRequests
+from oci_registry.storage.open_blob import CorruptBlob
 from oci_registry.streams.follower import TransferCrashed, TransferFailed
+from oci_registry.streams.garbage import release_frames
 from oci_registry.streams.growing import GrowingBlob, Unwanted
 from oci_registry.streams.recent import RecentValues
 from oci_registry.upstream.table import Target
@@ -51,6 +54,9 @@ class Transfers:
         # A number for each, by digest.
         self._commits: RecentValues[int] = RecentValues(_COMMITS)
         self._committed_before = 0
+        # Those that were stored, for as long as clients read them.
+        self._stored: WeakSet[GrowingBlob] = WeakSet()
+        self._store.interrupted = self._interrupt
 
     def __contains__(self, digest: Digest) -> bool:
         return digest in self._shared
@@ -188,12 +194,16 @@ class Transfers:
             if await self._downloader.download(transfer, removals):
                 size = 0 if transfer.blob is None else transfer.blob.received
                 self._committed(transfer.wanted.digest, size)
+                if transfer.blob is not None:
+                    self._stored.add(transfer.blob)
                 transfer.stored = True
                 self._log.stored(transfer)
             else:
                 self._log.served(transfer)
         except Exception as error:
             self._failed(transfer, error)
+            # The transfer keeps the error, whose traceback refers to the transfer.
+            release_frames(error)
         transfer.phase = Phase.ENDED
         try:
             for removed in removals:
@@ -209,6 +219,11 @@ class Transfers:
         self._committed_before += 1
         self._commits.put(str(digest), self._committed_before)
         self._store.committed(digest, size)
+
+    def _interrupt(self, digest: Digest) -> None:
+        """Cut off clients that still read a blob from its download, since its file has become corrupt."""
+        for blob in [one for one in self._stored if one.digest == digest]:
+            blob.withdraw(CorruptBlob(f"the stored blob {digest} is corrupt"))
 
     def _failed(self, transfer: Transfer, error: Exception) -> None:
         """Report the end of a transfer to its clients, to the metrics and to the log."""

@@ -73,6 +73,8 @@ class BlobStore:
         self._hashed: RecentValues[int] = RecentValues(limits.remembered)
         self.cut: Callable[[], None] = lambda: None
         """Called when blobs that are being read must not be sent any more."""
+        self.interrupted: Callable[[Digest], None] = lambda _: None
+        """Called with a corrupt blob, which clients of its download may still be reading."""
 
     async def size(self, digest: Digest, expected: int | None = None) -> int | None:
         """Return the size of a stored blob in bytes, or None. *expected*: as for `open`."""
@@ -208,6 +210,7 @@ class BlobStore:
         """End what is being read of a corrupt blob; what is opened from now on may be right."""
         self._withdrawals += 1
         self._hashed.remove(str(digest))
+        self.interrupted(digest)
         readers = self._readers.get(digest, ())
         for blob in readers:
             blob.withdrawn = True

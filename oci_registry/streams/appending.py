@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from attrs import Factory, define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from oci_registry.streams.recorder import Batch, Recorder
 from oci_registry.streams.threads import RunInThread
+
+
+@define(eq=False)
+class _Append:
+    """An append under way: what it is answered with, when its thread has returned, and the deadline."""
+
+    answer: Deferred[Batch] = Factory(Deferred)
+    returned: Deferred[None] = Factory(Deferred)
+    timer: IDelayedCall | None = None
 
 
 class RecordInTime:
@@ -30,26 +40,23 @@ class RecordInTime:
         work = self._run(self._recorder.record, chunks)
         if work.called or not self._recorder.storing:
             return work
-        answer: Deferred[Batch] = Deferred()
-        returned: Deferred[None] = Deferred()
-        timer: IDelayedCall | None = None
+        append = _Append()
+        append.timer = self._clock.callLater(self._seconds, self._check, append)
+        work.addBoth(self._ended, append)
+        return append.answer
 
-        def check() -> None:
-            nonlocal timer
-            timer = None
-            batch = self._recorder.give_up(self._seconds, returned)
-            if batch is None:
-                # Nothing is being appended: the call waits for a free thread, or has just ended.
-                timer = self._clock.callLater(self._seconds, check)
-            else:
-                answer.callback(batch)
+    def _check(self, append: _Append) -> None:
+        append.timer = None
+        batch = self._recorder.give_up(self._seconds, append.returned)
+        if batch is None:
+            # Nothing is being appended: the call waits for a free thread, or has just ended.
+            append.timer = self._clock.callLater(self._seconds, self._check, append)
+        else:
+            append.answer.callback(batch)
 
-        def ended(result: Batch | Failure) -> None:
-            returned.callback(None)
-            if timer is not None:
-                timer.cancel()
-                answer.callback(result)
-
-        timer = self._clock.callLater(self._seconds, check)
-        work.addBoth(ended)
-        return answer
+    def _ended(self, result: Batch | Failure, append: _Append) -> None:
+        append.returned.callback(None)
+        if append.timer is not None:
+            append.timer.cancel()
+            append.timer = None
+            append.answer.callback(result)

@@ -20,6 +20,14 @@ FLUSH_DELAY = 0.01
 """Seconds that an incomplete batch may wait for more bytes."""
 
 
+async def _accept_nothing(_: Batch) -> None:
+    """Do nothing with a batch."""
+
+
+def _ignore(_: Failure | None) -> None:
+    """Do nothing at the end."""
+
+
 class Batches:
     """Collects bytes and records them in a thread, one batch at a time, so no lock is needed.
 
@@ -67,6 +75,10 @@ class Batches:
         self._pending.clear()
         self._pending_bytes = 0
         self._cancel_flush()
+
+    def close(self) -> None:
+        """Forget the callbacks, since nothing more is added; those who made them are freed sooner."""
+        self._accept, self._rested = _accept_nothing, _ignore
 
     def _work(self) -> None:
         if self.working:

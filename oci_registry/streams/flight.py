@@ -40,7 +40,11 @@ class SingleFlight(Generic[K, V]):
         work = self._work[key] = Deferred.fromCoroutine(start())
         work.addBoth(self._end, key)
         work.addCallbacks(waiters.fire, waiters.fail)
-        return mine
+        try:
+            return mine
+        finally:
+            # The frames of work that has failed at once refer to this one, and this Deferred to that failure.
+            del mine
 
     def _end(self, result: V | Failure, key: K) -> V | Failure:
         del self._work[key], self._waiters[key]

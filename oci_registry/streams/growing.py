@@ -81,6 +81,7 @@ class GrowingBlob:
         self._pressure = BackPressure(self.bytes.most_waiting)
         self._finished: Deferred[bool] | None = None
         self._released = False
+        self._withdrawn = False
         self._takeover: Takeover | None = None
 
     @property
@@ -163,6 +164,11 @@ class GrowingBlob:
         self._end(verified=False)
         self._pressure.stop()
 
+    def withdraw(self, error: TransferFailed) -> None:
+        """The stored bytes have become corrupt: fail every follower, and accept no new ones."""
+        self._withdrawn = True
+        self._readers.fail_all(error)
+
     def release(self) -> None:
         """The transfer has ended: close the file as soon as the last follower has left."""
         self._released = True
@@ -198,7 +204,7 @@ class GrowingBlob:
 
     def can_follow(self, position: int) -> bool:
         """Whether a new reader would get all bytes from *position* on."""
-        if self.failure is not None or self.wrong is not None:
+        if self._withdrawn or self.failure is not None or self.wrong is not None:
             return False
         return self.bytes.can_follow(position)
 
@@ -340,3 +346,4 @@ class GrowingBlob:
     def _close_if_unused(self) -> None:
         if self._released and not self._readers and not self._batches.working:
             self.bytes.close()
+            self._batches.close()

@@ -89,6 +89,10 @@ class Readers:
         for follower in list(self._all):
             follower.check_length(size)
 
+    def fail_all(self, error: TransferFailed) -> None:
+        """Fail all readers."""
+        self.fail(self._all, error)
+
     def fail(self, followers: Iterable[Follower], error: TransferFailed) -> None:
         """Fail some of them."""
         for follower in list(followers):

@@ -137,7 +137,11 @@ class HostGroup:
                     return Answer(host, value, permit)
             pause = self._pause(request, done, hosts, errors) if routing.patient else None
             if pause is None or self.clock.seconds() + pause >= deadline:
-                raise verdict(errors)
+                try:
+                    raise verdict(errors)
+                finally:
+                    # Else they and this frame, which is in their tracebacks, refer to each other.
+                    errors.clear()
             await self.sleep(pause)
 
     @staticmethod

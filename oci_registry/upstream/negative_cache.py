@@ -23,7 +23,7 @@ class NegativeCache:
 
     A 404 of one tag says nothing about others, and a response to ``HEAD`` says nothing about
     ``GET``. *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none.
-    Beyond *entries*, the oldest are dropped.
+    Beyond *entries*, the oldest are dropped. Expired ones are dropped too, before a new one is kept.
     """
 
     def __init__(
@@ -59,8 +59,18 @@ class NegativeCache:
         kind = type(error)
         name = f"{kind.__module__}.{kind.__qualname__}"
         self._classes[name] = kind
-        until = self._clock.seconds() + lifetime
-        self._entries[_key(request)] = name, _pack(error), until
+        now = self._clock.seconds()
+        self._drop_expired(now)
+        self._entries[_key(request)] = name, _pack(error), now + lifetime
+
+    def _drop_expired(self, now: float) -> None:
+        """Drop the oldest entries while they are expired."""
+        while self._entries:
+            oldest = next(iter(self._entries))
+            _, _, until = self._entries[oldest]
+            if now < until:
+                return
+            del self._entries[oldest]
 
 
 def _key(request: ApiRequest) -> str:

@@ -61,10 +61,7 @@ class RequestLog:
         try:
             response = await answer
         except BaseException as error:
-            cause = root_cause(error)
-            name = "TLS" if isinstance(cause, SSL.Error) else type(cause).__name__
-            outcome = f"failed ({name})"
-            self._emit(method, url, why, outcome, began)
+            self._emit(method, url, why, f"failed ({_kind(error)})", began)
             raise
         self._emit(method, url, why, str(response.code), began)
         return response
@@ -78,6 +75,11 @@ class RequestLog:
             seconds=self._clock.seconds() - began,
             why=why,
         )
+
+
+def _kind(error: BaseException) -> str:
+    cause = root_cause(error)
+    return "TLS" if isinstance(cause, SSL.Error) else type(cause).__name__
 
 
 def _without_query(url: str) -> str:

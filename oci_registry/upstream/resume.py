@@ -213,7 +213,8 @@ class ResumingBlob:
         except LocalFailure:
             raise
         except RegistryError as failed:
-            error = failed
+            # This frame is in its traceback, and would refer to it.
+            error = failed.with_traceback(None)
         if body.head.encodable and body.inflated is not None:
             self._senders[name].inflated = body.inflated
         if relay.stopped:

@@ -7,6 +7,7 @@ from twisted.logger import Logger
 
 from oci_registry.spec.errors import InternalError, RegistryError
 from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.garbage import release_frames
 from oci_registry.streams.send import ConsumerGone
 from oci_registry.web.cache_status import of_error
 from oci_registry.web.reply import error_reply
@@ -18,12 +19,19 @@ _log = Logger()
 
 
 def respond_error(request: RegistryRequest, error: Exception) -> None:
-    """Respond with an error.
+    """Respond with an error, whose traceback is dropped then.
 
     Before the headers are sent, the response is `error_reply`. After that, the connection is closed
     before the announced end of the body. An internal error is logged, and its details are not shown to
     the client. The reason is in the access log.
     """
+    try:
+        _respond(request, error)
+    finally:
+        release_frames(error)
+
+
+def _respond(request: RegistryRequest, error: Exception) -> None:
     if isinstance(error, CancelledError | ConsumerGone) or request.gone:
         return
     request.error = reason_of(error)

@@ -11,9 +11,9 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from tests.integration.test_moving_tags import HOUR, TagsTestCase
-from tests.integration.test_scrub import ScrubTestCase, flip
 from tests.support.bundles import Ran, command
 from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.scrubbing import ScrubTestCase, flip
 
 IMAGE = "docker.io/library/app:1"
 

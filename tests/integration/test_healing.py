@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 from oci_registry.storage.keys import blob_key, manifest_key, tag_key
-from tests.integration.test_scrub import REPOSITORY, ScrubTestCase
 from tests.support.client import Response
 from tests.support.daemon import running, until
+from tests.support.scrubbing import REPOSITORY, ScrubTestCase
 
 RANGE = "bytes=100-199"
 

@@ -67,7 +67,7 @@ class Scrubbing(BucketTestCase):
         daemon = await self.filled()
         self.spoil()
         response = await self.client.begin(self.path)
-        await until(lambda: len(response.body) > 0)
+        await response.got_headers
         response.pause()
         await self.scrubbed(daemon)
         response.resume()
@@ -90,7 +90,7 @@ class Scrubbing(BucketTestCase):
         # Its client is that of the second daemon.
         await self.filled()
         response = await self.client.begin(self.path)
-        await until(lambda: len(response.body) > 0)
+        await response.got_headers
         response.pause()
         await self.scrubbed(scrubbing)
         while not read:

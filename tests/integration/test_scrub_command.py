@@ -19,9 +19,9 @@ from oci_registry.storage.drivers import inspected, walking_in_order
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import QUARANTINE
 from oci_registry.storage.lock import StoreLock
-from tests.integration.test_scrub import flip
 from tests.support import s3
 from tests.support.bundles import Ran, add_image, command, image_parts, store_in, tree
+from tests.support.scrubbing import flip
 
 IMAGE = "docker.io/library/x:1"
 

@@ -74,7 +74,7 @@ class Healing(WorkersTestCase):
             opened.write(b"x" if layer[-1:] != b"x" else b"y")
         file.chmod(0o444)
         slow = await client.begin(path)
-        await until(lambda: len(slow.body) > 0)
+        await slow.got_headers
         slow.pause()
         self.assertEqual(202, (await admin.get("/api/v1/scrub", "POST")).status)
         while b'"running":true' in (await admin.get("/api/v1/scrub")).body:

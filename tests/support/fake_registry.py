@@ -14,6 +14,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
 from tests.support.fake_channel import Channels
 from tests.support.fake_replies import Asked, Reply, Script, part_of
+from tests.support.listening import Listening
 
 
 @define(eq=False)
@@ -29,30 +30,22 @@ class FakeRegistry:
     guard: Script | None = None
     reactor: Any = None
     _scripts: list[tuple[str, re.Pattern[str], Script]] = Factory(list)
-    _listening: Any = None
-    _port: int = 0
+    _listening: Listening = Factory(Listening)
 
     def start(self, reactor: Any, tls: Any = None) -> None:
         """Listen, always on the same port; *tls* is a context factory to do so with."""
         self.reactor = reactor
-        where = {"interface": "127.0.0.1"}
-        if tls is None:
-            self._listening = reactor.listenTCP(self._port, Channels(self), **where)
-        else:
-            self._listening = reactor.listenSSL(self._port, Channels(self), tls, **where)
-        self._port = self._listening.getHost().port
+        self._listening.start(reactor, Channels(self), tls)
 
     async def stop(self) -> None:
         """Break off what is under way and refuse connections, until it is started again."""
         for channel in list(self.channels):
             channel.transport.abortConnection()
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            await listening.stopListening()
+        await self._listening.stop()
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self._listening.port}"
 
     def add_blob(self, data: bytes) -> Digest:
         digest = Digest.of(data)

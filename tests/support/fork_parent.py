@@ -64,10 +64,14 @@ def serve(control: socket.socket) -> Mapping[str, Any] | None:
             return None
         request: dict[str, Any] = json.loads(data)
         told, tell = os.pipe()
+        orphaned, end = os.pipe()
         between = os.fork()
         if not between:
             pid = os.fork()
             if not pid:
+                # It may only find its new parent.
+                os.close(end)
+                os.read(orphaned, 1)
                 _keep_only(dict(zip(request["files"], files, strict=True)))
                 return request
             os.write(tell, b"%d" % pid)
@@ -75,7 +79,7 @@ def serve(control: socket.socket) -> Mapping[str, Any] | None:
             os._exit(0)
         os.waitpid(between, 0)
         control.send(os.read(told, 20))
-        for each in (told, tell, *files):
+        for each in (told, tell, orphaned, end, *files):
             os.close(each)
 
 

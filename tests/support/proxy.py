@@ -13,6 +13,8 @@ from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 
+from tests.support.listening import Listening
+
 OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -162,8 +164,12 @@ class ConnectProxy:
     asked: list[Connect] = Factory(list)
     opened: int = 0
     channels: set[Any] = Factory(set)
-    port: int = 0
-    _listening: Any = None
+    _listening: Listening = Factory(Listening)
+
+    @property
+    def port(self) -> int:
+        """The port, also while it is down."""
+        return self._listening.port
 
     @property
     def targets(self) -> list[str]:
@@ -173,19 +179,11 @@ class ConnectProxy:
 
     def up(self, tls: Any = None) -> None:
         """Listen, always on the same port; *tls* is a context factory to do so with."""
-        where = {"interface": "127.0.0.1"}
-        channels = _Channels(self)
-        if tls is None:
-            self._listening = self.reactor.listenTCP(self.port, channels, **where)
-        else:
-            self._listening = self.reactor.listenSSL(self.port, channels, tls, **where)
-        self.port = self._listening.getHost().port
+        self._listening.start(self.reactor, _Channels(self), tls)
 
     async def down(self) -> None:
         """Refuse connections, and break off those that there are."""
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            await listening.stopListening()
+        await self._listening.stop()
         for channel in list(self.channels):
             channel.transport.abortConnection()
         while self.channels:

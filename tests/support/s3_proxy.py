@@ -16,6 +16,7 @@ from twisted.internet.protocol import Protocol
 from oci_registry.management.notices import NOTICES
 from tests.support.fake_channel import Channel, Channels
 from tests.support.fake_replies import Asked, Reply
+from tests.support.listening import Listening
 
 _CONDITIONS = {"if-match", "if-none-match"}
 
@@ -171,10 +172,14 @@ class S3Proxy:
     forwarding: int = 0
     closing: bool = False
     hung_up: int = 0
-    port: int = 0
     _rules: list[_Rule] = Factory(list)
-    _listening: Any = None
+    _listening: Listening = Factory(Listening)
     _conditional: DeferredLock = Factory(DeferredLock)
+
+    @property
+    def port(self) -> int:
+        """The port, also while it is down."""
+        return self._listening.port
 
     @property
     def url(self) -> str:
@@ -182,16 +187,11 @@ class S3Proxy:
 
     def up(self) -> None:
         """Listen, always on the same port."""
-        self._listening = self.reactor.listenTCP(
-            self.port, Channels(self, _Channel), interface="127.0.0.1"
-        )
-        self.port = self._listening.getHost().port
+        self._listening.start(self.reactor, Channels(self, _Channel))
 
     async def down(self) -> None:
         """Refuse connections, and break off those that there are."""
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            await listening.stopListening()
+        await self._listening.stop()
         self.hang_up()
 
     def hang_up(self) -> None:

@@ -12,8 +12,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.events import EventLog
 from oci_registry.logs import AccessEntry, AccessLog, Pieces
 from oci_registry.metrics import Metrics
+from oci_registry.pull_counts import PullCounts, PullLimits
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.used_platforms import UsedPlatforms
 from oci_registry.spec.contents import Child
@@ -176,6 +178,29 @@ class Garbage(SynchronousTestCase):
 
             self.assertLess(self.tracked(add), 0.5)
             self.assertEqual(COUNT + 1, len(set(lines)))
+
+    def test_events(self) -> None:
+        """Nor is an event that is kept for those who watch the daemon."""
+        events = EventLog(self.clock)
+        found = self.tracked(
+            lambda number: events.record("pull", repository="app", tag=str(number), bytes=number)
+        )
+        self.assertEqual({"repository": "app", "tag": "7", "bytes": 7}, events.since(7)[0].fields)
+        self.assertLess(found, 0.5)
+
+    def test_pulls(self) -> None:
+        """An image that was pulled lately is one object, however many layers it has."""
+        counts = PullCounts(PullLimits(images=2 * COUNT, blobs=2 * COUNT * (LAYERS + 1)))
+
+        def add(number: int) -> None:
+            pulled = image(number)
+            counts.served("docker.io", "library/app", pulled, cached=False)
+            for digest in {blob.digest for blob in pulled.blobs}:
+                counts.missed("docker.io", "library/app", digest)
+
+        found = self.tracked(add)
+        self.assertEqual(COUNT + 1, counts.images_fetched)
+        self.assertLess(found, 1.5)
 
     def test_counters(self) -> None:
         """All answers from a registry count their hits with the same function."""

@@ -168,7 +168,8 @@ class Reloading(SynchronousTestCase):
         self.metrics = Metrics()
         self.told: list[str] = []
         manager = ServiceManager("/socket", self.tell, lambda: 5_000_999)
-        self.reloader = Reloader(self.read, self.configure, self.metrics, manager)
+        self.kept: list[int] = []
+        self.reloader = Reloader(self.read, self.configure, self.metrics, manager, self.keep)
         self.events: list[str] = []
         globalLogPublisher.addObserver(self.observe)
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
@@ -177,6 +178,9 @@ class Reloading(SynchronousTestCase):
         if event.get("log_namespace") == "oci_registry.reload.Reloader":
             level = event["log_level"].name
             self.events.append(f"{level} {event['log_format'].format_map(event)}")
+
+    def keep(self) -> None:
+        self.kept.append(len(self.configured))
 
     def tell(self, address: str, state: bytes) -> None:
         self.told.append(state.decode())
@@ -266,6 +270,15 @@ class Reloading(SynchronousTestCase):
             self.assertGreater(gc.get_threshold(), usual)
             self.readings[-1].callback(outcome)
             self.assertEqual(usual, gc.get_threshold())
+
+    def test_settings_are_kept(self) -> None:
+        """New settings are excluded from garbage collection when they are applied, not after a failure."""
+        self.reloader.reload()
+        self.readings[0].errback(ConfigError(["a problem"]))
+        self.assertEqual([], self.kept)
+        self.reloader.reload()
+        self.readings[1].callback(Reread((A,), ()))
+        self.assertEqual([1], self.kept)
 
     def test_meanwhile(self) -> None:
         """Signals during a reading cause one more, since what they announce may have come too late."""

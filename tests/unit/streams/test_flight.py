@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.streams.flight import SingleFlight
+from oci_registry.streams.garbage import release_frames
 
 
 class SingleFlightTests(SynchronousTestCase):
@@ -38,6 +42,34 @@ class SingleFlightTests(SynchronousTestCase):
         again = self.flights.run("a", self.start)
         self.work[1].callback(1)
         self.assertEqual(self.successResultOf(again), 1)
+
+    def test_error_at_once(self) -> None:
+        """What work uses that fails at once is freed when its error is, without the garbage collector."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+        class Used:
+            """Something that a coroutine uses."""
+
+        async def fail(used: Used) -> int:
+            raise ValueError(repr(used))
+
+        async def ask(used: Used) -> str:
+            try:
+                await self.flights.run("a", lambda: fail(used))
+            except ValueError as error:
+                release_frames(error)
+                return str(error)
+            return "no error"
+
+        used = Used()
+        freed = weakref.ref(used)
+        asking = Deferred.fromCoroutine(ask(used))
+        del used
+        self.assertIn("Used object", self.successResultOf(asking))
+        del asking
+        self.assertIsNone(freed())
 
     def test_keys(self) -> None:
         """Different keys have nothing to do with each other."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from random import Random
 
 from twisted.internet.task import Clock
@@ -10,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.streams.batches import BATCH, FIRST, FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.garbage import release_frames
 from oci_registry.streams.growing import GrowingBlob
 from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 
@@ -67,6 +70,27 @@ class Joining(GrowingTestCase):
         readers.append(Reader(blob.follow()))
         for reader in readers:
             self.check(reader, DATA)
+
+    def test_freed(self) -> None:
+        """A blob whose transfer has ended is freed when nobody reads it, without the garbage collector."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for data in (DATA, bytes(len(DATA))):
+            blob = self.blob()
+            reader = Reader(blob.follow())
+            self.feed(blob, data)
+            self.assertEqual(data is DATA, self.successResultOf(blob.finish()))
+            if data is not DATA:
+                blob.fail(TransferFailed("wrong"))
+            blob.release()
+            reader.read()
+            reader.source.close()
+            if reader.error is not None:
+                release_frames(reader.error)
+            freed = weakref.ref(blob)
+            del blob, reader
+            self.assertIsNone(freed())
 
     def test_waiting_reader_is_woken(self) -> None:
         """A reader that has everything waits, and gets the next bytes as soon as they are hashed."""

@@ -56,6 +56,21 @@ class NegativeCacheTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.assertIsNone(self.check(manifest("x")))
 
+    def test_expired(self) -> None:
+        """What has expired is dropped when something else is kept, even if nobody asks for it again."""
+        for number in range(100):
+            self.cache.remember(manifest(str(number)), ManifestUnknown("no"))
+            self.clock.advance(0.1)
+        self.assertEqual(100, len(self.cache))
+        self.clock.advance(5.05)
+        self.cache.remember(manifest("new"), ManifestUnknown("no"))
+        self.assertEqual(50, len(self.cache))
+        self.assertIs(ManifestUnknown, self.check(manifest("99")))
+        self.assertIs(ManifestUnknown, self.check(manifest("new")))
+        self.clock.advance(60.0)
+        self.cache.remember(manifest("newer"), ManifestUnknown("no"))
+        self.assertEqual(1, len(self.cache))
+
     def test_head_and_get(self) -> None:
         """What HEAD got says nothing about GET."""
         self.cache.remember(ApiRequest(Kind.DIGEST, "a", "x"), ManifestUnknown("no HEAD"))
