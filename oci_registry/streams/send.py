@@ -126,6 +126,8 @@ class Sender:
         if self._over:
             return
         self._over = True
+        # It refers to this, and would do so for as long as this to it.
+        self._reading = None
         self._source.close()
         self._consumer.unregisterProducer()
         if self._done.called:
