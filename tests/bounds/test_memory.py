@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from random import Random
 
 from twisted.internet.defer import Deferred
 
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import Reply
+from tests.support.patterns import noise
 from tests.support.process import DaemonProcess, ProcessTestCase
 
 MIB = 1024 * 1024
@@ -36,7 +36,7 @@ class Memory(ProcessTestCase):
     @running
     async def test_slow_clients(self) -> None:
         """100 clients of a stored blob that stop reading cost the process less than 6 MiB."""
-        data = Random(10).randbytes(20 * MIB)
+        data = noise(10, 20 * MIB)
         digest = self.registry.add_blob(data)
         path = f"/v2/library/app/blobs/{digest}"
         daemon, client = await self.start()
@@ -62,7 +62,7 @@ class Memory(ProcessTestCase):
     @running
     async def test_fifty_clients_of_a_cold_blob(self) -> None:
         """50 clients of a cold 40 MiB blob, five of which do not read, cost the process under 40 MiB."""
-        data = Random(8).randbytes(SIZE)
+        data = noise(8, SIZE)
         digest = self.registry.add_blob(data)
         path = f"/v2/library/app/blobs/{digest}"
         gate: Deferred[None] = Deferred()
@@ -103,7 +103,7 @@ class Memory(ProcessTestCase):
         How long these wait is measured in what the daemon does before it answers them: on a busy machine
         most of the time is that of other processes.
         """
-        data = Random(9).randbytes(2 * MIB)
+        data = noise(9, 2 * MIB)
         digest = self.registry.add_blob(data)
         self.registry.add_image("library/app", "1")
         self.registry.script("/blobs/", Reply(body=data, chunked=True))

@@ -16,6 +16,7 @@ from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from tests.integration.test_account import AccountTestCase
 from tests.support.daemon import reactor, running, until
+from tests.support.patterns import noise
 
 Damage = Callable[[Path], None]
 CHANCE = random.Random(1)
@@ -36,14 +37,14 @@ def garbage(path: Path) -> None:
     with path.open("r+b") as file:
         for place in range(4096, size, 3 * 4096):
             file.seek(place)
-            file.write(CHANCE.randbytes(4096))
+            file.write(noise(CHANCE.getrandbits(64), 4096))
 
 
 def all_garbage(path: Path) -> None:
     """Overwrite everything."""
     size = path.stat().st_size
     with path.open("r+b") as file:
-        file.write(CHANCE.randbytes(size))
+        file.write(noise(CHANCE.getrandbits(64), size))
 
 
 class Trouble(AccountTestCase):

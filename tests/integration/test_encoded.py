@@ -5,16 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from random import Random
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import Reply
+from tests.support.patterns import noise
 from tests.unit.streams.test_inflate import tar
 
-NOISE = Random(12).randbytes(400_000)
+NOISE = noise(12, 400_000)
 PLAIN = tar(NOISE)
 LAYER = gzip.compress(tar(NOISE), mtime=0)
 

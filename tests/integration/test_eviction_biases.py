@@ -10,6 +10,7 @@ from tests.integration.test_limits import CAP, LAYER, LimitTestCase
 from tests.support.admin import AdminTestCase
 from tests.support.daemon import running
 from tests.support.fake_replies import Asked, Reply
+from tests.support.patterns import noise
 
 
 class BiasTestCase(LimitTestCase, AdminTestCase):
@@ -18,7 +19,7 @@ class BiasTestCase(LimitTestCase, AdminTestCase):
     async def take(self, repository: str, tag: str, namespace: str = "docker.io") -> None:
         """Pull an image, which upstream has from then on; everything must be right."""
         chance = random.Random(f"{repository} {tag}")
-        layers = [chance.randbytes(LAYER) for _ in range(2)]
+        layers = [noise(chance.getrandbits(64), LAYER) for _ in range(2)]
         digest, blobs = self.registry.add_image(repository, tag, *layers)
         for path in (f"manifests/{tag}", f"manifests/{digest}", *(f"blobs/{b}" for b in blobs)):
             got = await self.client.get(f"/v2/{repository}/{path}?ns={namespace}")

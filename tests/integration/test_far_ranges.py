@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.internet.defer import Deferred
 
 from oci_registry.makers import Makers
 from oci_registry.pullthrough.far import FarLimits
 from tests.support.daemon import PATIENT, MirrorTestCase, running, until
 from tests.support.fake_replies import Asked, Reply, part_of
+from tests.support.patterns import noise
 
 MIB = 1024 * 1024
 SIZE = 48 * MIB
@@ -29,7 +28,7 @@ class FarRanges(MirrorTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.data = Random(10).randbytes(SIZE)
+        self.data = noise(10, SIZE)
         self.digest = self.registry.add_blob(self.data)
         self.path = f"/v2/library/app/blobs/{self.digest}"
         self.gate: Deferred[None] = Deferred()

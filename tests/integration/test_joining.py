@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import Reply
+from tests.support.patterns import noise
 from tests.support.streams import LIMITS
 
 MIB = 1024 * 1024
@@ -23,7 +22,7 @@ class Joining(MirrorTestCase):
     @running
     async def test_fifty_clients_of_a_cold_blob(self) -> None:
         """50 clients, one slow, five leaving, ten late, some with ranges: one upstream GET."""
-        data = Random(1).randbytes(24 * MIB)
+        data = noise(1, 24 * MIB)
         digest = self.registry.add_blob(data)
         path = f"/v2/library/app/blobs/{digest}"
         gate: Deferred[None] = Deferred()
@@ -66,7 +65,7 @@ class Joining(MirrorTestCase):
     @running
     async def test_all_clients_leave(self) -> None:
         """When every client has left, the download continues and the blob is kept."""
-        data = Random(2).randbytes(MIB)
+        data = noise(2, MIB)
         digest = self.registry.add_blob(data)
         gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=MIB // 2))
@@ -82,7 +81,7 @@ class Joining(MirrorTestCase):
     @running
     async def test_tail_is_held_back(self) -> None:
         """The last 64 KiB wait for the digest; a range of what is there does not."""
-        data = Random(3).randbytes(MIB)
+        data = noise(3, MIB)
         digest = self.registry.add_blob(data)
         gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=MIB - 1))
@@ -99,7 +98,7 @@ class Joining(MirrorTestCase):
     @running
     async def test_another_upstream_without_the_blob(self) -> None:
         """A client that joins a transfer that fails asks the upstream that it named itself."""
-        data = Random(4).randbytes(1000)
+        data = noise(4, 1000)
         digest = Digest.of(data)
         gate: Deferred[None] = Deferred()
         self.registry.script("/v2/without/", lambda _: Reply(404, b"{}", hold=gate))
@@ -129,7 +128,7 @@ class Joining(MirrorTestCase):
     async def test_store_that_cannot_be_written(self) -> None:
         """A store that fails is no reason that a pull fails; it recovers by itself."""
         self.root.write_text("not a directory")
-        _, blobs = self.registry.add_image("library/app", "1", Random(5).randbytes(6 * MIB))
+        _, blobs = self.registry.add_image("library/app", "1", noise(5, 6 * MIB))
         await self.start()
         self.assertEqual(503, (await self.client.get("/readyz")).status)
         paths = ["manifests/1", *(f"blobs/{blob}" for blob in blobs)]

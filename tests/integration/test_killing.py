@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from oci_registry.storage.lock import LOCK
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
+from tests.support.patterns import noise
 from tests.support.process import ProcessTestCase
 
 MIB = 1024 * 1024
@@ -19,7 +20,7 @@ class Killing(ProcessTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.data = Random(6).randbytes(3 * MIB)
+        self.data = noise(6, 3 * MIB)
         self.digest = self.registry.add_blob(self.data)
         self.path = f"/v2/library/app/blobs/{self.digest}"
 
@@ -38,7 +39,7 @@ class Killing(ProcessTestCase):
         daemon, client = await self.start()
         for number, point in enumerate(points):
             # Another blob each time: the daemon may not yet be done with the one before.
-            data = Random(number).randbytes(3 * MIB)
+            data = noise(number, 3 * MIB)
             digest = self.registry.add_blob(data)
             path = f"/v2/library/app/blobs/{digest}"
             place = f"blobs/sha256/{digest.encoded[:2]}/{digest.encoded[2:]}"

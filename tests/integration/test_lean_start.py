@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import ssl
 from pathlib import Path
-from random import Random
 from urllib.request import urlopen
 
 from twisted.internet.defer import Deferred
@@ -15,6 +14,7 @@ from tests.support.certificates import Certified
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
+from tests.support.patterns import noise
 from tests.support.process import DaemonProcess, ProcessTestCase
 
 # The part of cryptography that is a library.
@@ -30,7 +30,7 @@ class LeanStart(ProcessTestCase):
         self.secure = FakeRegistry()
         self.secure.start(reactor, self.certified.server())
         self.addCleanup(lambda: Deferred.fromCoroutine(self.secure.stop()))
-        self.data = Random(1).randbytes(300_000)
+        self.data = noise(1, 300_000)
         self.digest = self.secure.add_blob(self.data)
         self.path = f"/v2/library/app/blobs/{self.digest}"
 

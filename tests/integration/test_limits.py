@@ -27,6 +27,7 @@ from oci_registry.storage.keys import blob_key
 from oci_registry.storage.pins import Pins
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.disk import failing
+from tests.support.patterns import noise
 
 MIB = 2**20
 CAP = 16 * MIB
@@ -68,8 +69,8 @@ class LimitTestCase(MirrorTestCase):
     def image(self, number: int, size: int = LAYER) -> tuple[Digest, list[Digest]]:
         """Return an image, which upstream has from then on."""
         if number not in self.images:
-            base = random.Random(number // 5).randbytes(LAYER)
-            own = CHANCE.randbytes(size)
+            base = noise(number // 5, LAYER)
+            own = noise(CHANCE.getrandbits(64), size)
             self.images[number] = self.registry.add_image("library/app", str(number), base, own)
         return self.images[number]
 
@@ -179,7 +180,7 @@ class Filling(LimitTestCase):
         for number in range(10):
             kept = self.root / "quarantine" / blob_key(Digest.of(b"%d" % number))
             kept.parent.mkdir(parents=True)
-            kept.write_bytes(CHANCE.randbytes(MIB // 2))
+            kept.write_bytes(noise(CHANCE.getrandbits(64), MIB // 2))
         daemon = await self.begin()
         limit = daemon.parts.limit
         assert limit is not None

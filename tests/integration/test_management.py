@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.internet.task import deferLater
 
 from oci_registry.management.answers import Removal
@@ -14,6 +12,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import blob_key, manifest_key
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.managing import subject
+from tests.support.patterns import noise
 from tests.support.s3_daemon import BucketTestCase
 
 MIB = 1024 * 1024
@@ -25,7 +24,7 @@ class ManagementTestCase(MirrorTestCase):
     """A daemon that has an image, whose registry does not have it any more."""
 
     async def serve(self, size: int = 1000) -> Management:
-        layer = Random(1).randbytes(size)
+        layer = noise(1, size)
         self.digest, self.blobs = self.registry.add_image(NAME, "1", layer)
         self.layer = Digest.of(layer)
         daemon = await self.start()

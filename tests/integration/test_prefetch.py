@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from random import Random
 
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.makers import Makers
 from oci_registry.spec.digest import Digest
 from tests.support.daemon import PATIENT, MirrorTestCase, running, until
 from tests.support.fake_registry import OCI_INDEX
+from tests.support.patterns import noise
 
-LAYER = Random(1).randbytes(300_000)
+LAYER = noise(1, 300_000)
 
 
 class Prefetch(MirrorTestCase):

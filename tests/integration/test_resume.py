@@ -11,6 +11,7 @@ from oci_registry.streams.body import SLOWEST
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_replies import Reply, Trickle, in_turn
+from tests.support.patterns import noise
 from tests.support.streams import LIMITS
 
 MIB = 1024 * 1024
@@ -22,7 +23,7 @@ BODY_TIMEOUT = 60.0
 @cache
 def long_blob() -> tuple[bytes, Digest]:
     """Return the blob and its digest, made once."""
-    data = Random(6).randbytes(SIZE)
+    data = noise(6, SIZE)
     return data, Digest.of(data)
 
 

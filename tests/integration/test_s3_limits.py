@@ -20,6 +20,7 @@ from oci_registry.spec.sizes import parse_size
 from oci_registry.storage.drivers.s3.driver import LIMITER
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_replies import Asked, Reply
+from tests.support.patterns import noise
 from tests.support.s3_daemon import BucketTestCase
 from tests.support.s3_proxy import Forward
 
@@ -56,8 +57,8 @@ class BucketLimit(BucketTestCase):
     ) -> None:
         """Pull an image as clients do."""
         if number not in self.images:
-            base = random.Random(number // 5).randbytes(LAYER)
-            own = CHANCE.randbytes(size)
+            base = noise(number // 5, LAYER)
+            own = noise(CHANCE.getrandbits(64), size)
             self.images[number] = self.registry.add_image(repository, str(number), base, own)
         digest, blobs = self.images[number]
         for path in (f"manifests/{number}", f"manifests/{digest}", *(f"blobs/{b}" for b in blobs)):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.internet.defer import Deferred
 
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import Reply
+from tests.support.patterns import noise
 
 ELSEWHERE = ("/v2/library/other", "/v2/private.example/a/b", "/v2/never-heard.example/a/b")
 """Another repository, another registry, and one that nobody has configured."""
@@ -42,7 +41,7 @@ class Sharing(MirrorTestCase):
     @running
     async def test_download_under_way(self) -> None:
         """A download under way is joined under every name."""
-        data = Random(5).randbytes(200_000)
+        data = noise(5, 200_000)
         digest = self.registry.add_blob(data)
         gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=100_000))

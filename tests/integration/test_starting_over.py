@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from random import Random
 
 from twisted.internet.defer import Deferred
 
@@ -15,6 +14,7 @@ from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Response
 from tests.support.daemon import PATIENT, MirrorTestCase, running, until
 from tests.support.fake_replies import Reply
+from tests.support.patterns import noise
 from tests.support.streams import LIMITS
 
 MIB = 1024 * 1024
@@ -31,7 +31,7 @@ class StartingOver(MirrorTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.second = self.another()
-        self.data = Random(9).randbytes(SIZE)
+        self.data = noise(9, SIZE)
         self.digest = self.second.add_blob(self.data)
         self.path = f"/v2/library/app/blobs/{self.digest}"
         wrong = self.data[:WRONG_AT] + b"\xff\x00" + self.data[WRONG_AT + 2 :]

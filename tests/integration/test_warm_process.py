@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from tests.support.bundles import Ran, command
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Asked, Reply
+from tests.support.patterns import noise
 from tests.support.process import ProcessTestCase
 
 IMAGES, JOBS = 50, 4
@@ -21,7 +20,7 @@ class Processes(ProcessTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        base = Random(1).randbytes(200_000)
+        base = noise(1, 200_000)
         for number in range(IMAGES):
             self.registry.add_image("library/app", f"v{number}", base, b"layer %d" % number)
         self.registry.guard = self.slowly

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from random import Random
 
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.makers import Makers
@@ -14,9 +13,10 @@ from oci_registry.spec.platforms import Platform
 from oci_registry.spec.sizes import parse_size
 from tests.support.daemon import PATIENT, MirrorTestCase, running, until
 from tests.support.fake_registry import OCI_INDEX, Asked, Reply
+from tests.support.patterns import noise
 
 MIB = 1024 * 1024
-BASE, RUNTIME = Random(1).randbytes(200_000), Random(2).randbytes(100_000)
+BASE, RUNTIME = noise(1, 200_000), noise(2, 100_000)
 
 
 class WarmingTestCase(MirrorTestCase):
@@ -163,7 +163,7 @@ class Warm(WarmingTestCase):
     @running
     async def test_limit(self) -> None:
         """What finds no room within the limit of the store has failed, with the reason."""
-        self.registry.add_image("library/app", "1", Random(3).randbytes(3 * MIB))
+        self.registry.add_image("library/app", "1", noise(3, 3 * MIB))
         await self.start(max_size=parse_size("8MiB"))
         await until(lambda: self.daemons[-1].parts.account.is_complete)  # type: ignore[union-attr]
         warming = await self.warm("library/app:1")
@@ -174,7 +174,7 @@ class Warm(WarmingTestCase):
     async def test_too_many(self) -> None:
         """Of more images than the limit of the store allows, it says which are not stored in the end."""
         for number in range(20):
-            self.registry.add_image("library/app", f"v{number}", Random(number).randbytes(2 * MIB))
+            self.registry.add_image("library/app", f"v{number}", noise(number, 2 * MIB))
         await self.start(max_size=parse_size("16MiB"))
         await until(lambda: self.daemons[-1].parts.account.is_complete)  # type: ignore[union-attr]
         warming = await self.warm(*(f"library/app:v{number}" for number in range(20)))

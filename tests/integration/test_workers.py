@@ -7,7 +7,6 @@ import os
 import re
 import signal
 from pathlib import Path
-from random import Random
 from tempfile import mkdtemp
 
 from twisted.internet.defer import Deferred
@@ -17,6 +16,7 @@ from oci_registry.workers.leases import LEASE
 from oci_registry.workers.sending import LEAST
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import Reply
+from tests.support.patterns import noise
 from tests.support.workers import WorkersTestCase, children, exists
 
 MIB = 1024 * 1024
@@ -80,7 +80,7 @@ class Answers(WorkersTestCase):
     async def test_same(self) -> None:
         """Every response is the same as without workers, byte by byte, and so is how it ends."""
         # Large enough to be sent by a worker.
-        layer = Random(1).randbytes(LEAST + MIB)
+        layer = noise(1, LEAST + MIB)
         _, blobs = self.registry.add_image("library/app", "1", layer)
         blob = f"/v2/library/app/blobs/{blobs[1]}"
         requests = self.requests("/v2/library/app/manifests/1", blob)
@@ -172,7 +172,7 @@ class Answers(WorkersTestCase):
     @running
     async def test_one_download(self) -> None:
         """Eight clients of an image that is not stored cause one download of each of its parts."""
-        layers = [Random(seed).randbytes(MIB) for seed in range(3)]
+        layers = [noise(seed, MIB) for seed in range(3)]
         _, blobs = self.registry.add_image("library/app", "1", *layers)
         _, client = await self.serve()
         paths = [f"blobs/{digest}" for digest in blobs] + ["manifests/1"]
@@ -237,7 +237,7 @@ class Lives(WorkersTestCase):
     @running
     async def test_worker_killed(self) -> None:
         """Kill -9 of a worker ends its own connections only, and it is replaced at once."""
-        data = Random(2).randbytes(2 * MIB)
+        data = noise(2, 2 * MIB)
         digest = self.registry.add_blob(data)
         gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=MIB))
@@ -263,7 +263,7 @@ class Lives(WorkersTestCase):
     @running
     async def test_sending_worker_killed(self) -> None:
         """Workers send stored blobs; the download that one was sending breaks with it, and only that."""
-        data = Random(8).randbytes(24 * MIB)
+        data = noise(8, 24 * MIB)
         path = f"/v2/library/app/blobs/{self.registry.add_blob(data)}"
         daemon, client = await self.serve()
         await client.get(path)
@@ -322,7 +322,7 @@ class Lives(WorkersTestCase):
     async def test_main_process_killed(self) -> None:
         """Kill -9 of the main process leaves no process behind, and nothing after the next start."""
         never: Deferred[None] = Deferred()
-        data = Random(3).randbytes(MIB)
+        data = noise(3, MIB)
         digest = self.registry.add_blob(data)
         self.registry.script("/blobs/", Reply(body=data, hold=never, hold_at=MIB // 2))
         daemon, client = await self.serve()
@@ -341,7 +341,7 @@ class Lives(WorkersTestCase):
     @running
     async def test_term(self) -> None:
         """SIGTERM: idle connections are closed, responses finish, no process is left."""
-        data = Random(4).randbytes(2 * MIB)
+        data = noise(4, 2 * MIB)
         digest = self.registry.add_blob(data)
         gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=MIB))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from random import Random
 
 from twisted.internet.task import deferLater
 
@@ -15,6 +14,7 @@ from oci_registry.workers.sending import LEAST
 from tests.support.admin import LocalClient
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
+from tests.support.patterns import noise
 from tests.support.workers import WorkersTestCase
 
 
@@ -42,7 +42,7 @@ class Healing(WorkersTestCase):
     @running
     async def test_blob(self) -> None:
         """A blob that workers have sent is fetched again when its file is gone or truncated."""
-        layer = Random(2).randbytes(LEAST + 100_000)
+        layer = noise(2, LEAST + 100_000)
         _, blobs = self.registry.add_image("library/app", "1", layer)
         path = f"/v2/library/app/blobs/{blobs[1]}"
         _, client = await self.serve()
@@ -59,7 +59,7 @@ class Healing(WorkersTestCase):
     @running
     async def test_corrupt(self) -> None:
         """A worker stops sending a blob that a scrub finds corrupt; the next client gets the right bytes."""
-        layer = Random(3).randbytes(48 * LEAST)
+        layer = noise(3, 48 * LEAST)
         digest = self.registry.add_blob(layer)
         path = f"/v2/library/app/blobs/{digest}"
         _, client = await self.serve("--scrub-rate", "0")

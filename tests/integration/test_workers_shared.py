@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 
 from oci_registry.workers.sending import LEAST
 from tests.support.certificates import Certified
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_tokens import FakeTokens
+from tests.support.patterns import noise
 from tests.support.process import SOURCE, ListeningProcess
 from tests.support.workers import WorkersTestCase, children, exists
 
@@ -110,7 +110,7 @@ class FewFiles(WorkersTestCase):
     @running
     async def test_sends_itself(self) -> None:
         """The main process sends what a worker cannot; a connection that cannot go back is closed."""
-        data = Random(6).randbytes(LEAST + 100_000)
+        data = noise(6, LEAST + 100_000)
         self.registry.add_image("library/app", "1")
         path = f"/v2/library/app/blobs/{self.registry.add_blob(data)}"
         daemon, client = await self.serve()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from oci_registry.account.account import AccountLimits
@@ -16,6 +15,7 @@ from oci_registry.service import Daemon
 from oci_registry.spec.sizes import Size
 from oci_registry.storage.keys import blob_key
 from tests.support.daemon import PATIENT, MirrorTestCase, until
+from tests.support.patterns import noise
 
 MIB = 1024 * 1024
 LIMITS = ScrubLimits(one_pass=PassLimits(saving=0.0), times=ScrubTimes(again=1.0))
@@ -43,7 +43,7 @@ class ScrubTestCase(MirrorTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.layer = Random(5).randbytes(self.size)
+        self.layer = noise(5, self.size)
         self.manifest, self.blobs = self.registry.add_image(REPOSITORY, "1", self.layer)
         self.blob = self.blobs[1]
         self.path = f"/v2/{REPOSITORY}/blobs/{self.blob}"

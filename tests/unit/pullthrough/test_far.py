@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.internet.defer import CancelledError, Deferred
 
 from oci_registry.pullthrough.blobs import OpenBlob
@@ -14,13 +12,14 @@ from oci_registry.spec.reference import content_key
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.pipe import HIGH_WATER
 from tests.support.fake_upstream import FakeBody
+from tests.support.patterns import noise
 from tests.support.streams import Reader
 from tests.unit.pullthrough.support import CacheTestCase
 
 LIMITS = FarLimits()
 MIB = 1024 * 1024
 SIZE = 20 * MIB
-DATA = Random(7).randbytes(SIZE)
+DATA = noise(7, SIZE)
 TOC = (SIZE - 2 * MIB, SIZE - MIB)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -18,7 +19,9 @@ from oci_registry.storage.platforms import KEY, PlatformStore, Used, read, writt
 
 T = TypeVar("T")
 ARM, AMD = Platform("linux", "arm64", "v8"), Platform("linux", "amd64")
-words = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)
+# The same as of a regular expression, in a tenth of the time.
+_FIRST = string.ascii_lowercase + string.digits
+words = st.builds(str.__add__, st.sampled_from(_FIRST), st.text(_FIRST + "._-", max_size=20))
 platforms = st.builds(Platform, words, words, st.just("") | words)
 repositories = st.tuples(words, st.lists(words, min_size=1, max_size=3).map("/".join))
 used = st.dictionaries(

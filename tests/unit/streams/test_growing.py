@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from random import Random
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,11 +13,12 @@ from oci_registry.streams.batches import BATCH, FIRST, FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.garbage import release_frames
 from oci_registry.streams.growing import GrowingBlob
+from tests.support.patterns import noise
 from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 
 KIB = 1024
 MIB = 1024 * KIB
-DATA = Random(3).randbytes(3 * MIB + 17)
+DATA = noise(3, 3 * MIB + 17)
 
 
 class GrowingTestCase(SynchronousTestCase):

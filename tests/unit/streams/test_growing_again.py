@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -14,11 +12,12 @@ from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob, Unwanted
 from tests import examples
+from tests.support.patterns import noise
 from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 from tests.unit.streams.world import EVENTS, PLACES, World, as_sent
 
 MIB = 1024 * 1024
-DATA = Random(5).randbytes(3 * MIB + 17)
+DATA = noise(5, 3 * MIB + 17)
 
 
 def wrong_at(*positions: int) -> bytes:

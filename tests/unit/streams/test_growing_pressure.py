@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,11 +9,12 @@ from oci_registry.spec.digest import Digest
 from oci_registry.streams.batches import BATCH, FIRST, FLUSH_DELAY
 from oci_registry.streams.follower import LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
+from tests.support.patterns import noise
 from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 
 MIB = 1024 * 1024
 STEP = 64 * 1024
-DATA = Random(4).randbytes(16 * MIB)
+DATA = noise(4, 16 * MIB)
 DIGEST = Digest.of(DATA)
 
 
