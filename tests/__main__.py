@@ -113,7 +113,10 @@ def _begin(folder: str) -> None:
     if sys.platform == "linux":
         # It would wait for work forever if the first process was killed.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    log.startLogging((own / "test.log").open("w"), setStdout=False)
+    observer = log.FileLogObserver((own / "test.log").open("w"))
+    # Otherwise the difference to UTC is found out again for each line.
+    observer.timeFormat = "%H:%M:%S"
+    log.startLoggingWithObserver(observer.emit, setStdout=False)
     # What tests have left to be done at the end of the process is done only so.
     util.Finalize(None, atexit._run_exitfuncs, exitpriority=0)
     faulthandler.enable()
