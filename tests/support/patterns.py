@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -17,8 +18,9 @@ def noise(seed: int, size: int) -> bytes:
     return cipher.encryptor().update(bytes(size))
 
 
+@lru_cache(8)
 def pattern(size: int) -> bytes:
-    """Return bytes that differ everywhere."""
+    """Return bytes that differ everywhere, made once for tests that follow each other."""
     numbers = array("I", range(size // 4 + 1))
     if sys.byteorder == "little":
         numbers.byteswap()
