@@ -99,17 +99,18 @@ class Response(Protocol):
             self._finish()
 
     def _dechunk(self, data: bytes) -> None:
-        self._chunks += data
-        while b"\r\n" in self._chunks:
-            size, _, rest = self._chunks.partition(b"\r\n")
-            length = int(size, 16)
-            if len(rest) < length + 2:
-                return
-            self.body += rest[:length]
-            self._chunks = rest[length + 2 :]
+        chunks, at = self._chunks + data, 0
+        while (end := chunks.find(b"\r\n", at)) >= 0:
+            length = int(chunks[at:end], 16)
+            stop = end + 2 + length
+            if len(chunks) < stop + 2:
+                break
+            self.body += chunks[end + 2 : stop]
+            at = stop + 2
             if not length:
                 self.complete = True
-                return
+                break
+        self._chunks = chunks[at:]
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.ended = "closed" if reason is None or reason.check(ConnectionDone) else "reset"
