@@ -163,7 +163,7 @@ class Disk(AdminTestCase):
     async def test_limit(self) -> None:
         """The limit, its watermark, and the image that was pulled longest ago, which is then evicted."""
         for tag in ("1", "2", "3"):
-            self.registry.add_image("library/app", tag, noise(tag, 300_000))
+            self.registry.add_image("library/app", tag, noise(int(tag), 300_000))
         await self.start(max_size=parse_size("64MiB"), min_free=parse_size("1MiB"))
         await self.account_complete()
         _, disk = await self.call("GET", "/disk")
@@ -202,7 +202,7 @@ class Disk(AdminTestCase):
     async def test_first_images(self) -> None:
         """The largest image comes first, and the one that was pulled most."""
         for tag, size in (("1", 100), ("2", 30_000)):
-            self.registry.add_image("library/app", tag, noise(tag, size))
+            self.registry.add_image("library/app", tag, noise(int(tag), size))
         await self.start()
         await self.account_complete()
         for tag in ("1", "2"):
