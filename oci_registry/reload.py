@@ -32,6 +32,8 @@ from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Changes, UpstreamTable
 
 _log = Logger()
+_PLAIN = ("tcp:", "tcp6:", "unix:", "systemd:")
+"""The endpoints without TLS."""
 
 
 class Hangup:
@@ -208,7 +210,8 @@ class Reloader:
             self._log.failure("reload failed with an internal error, the upstreams are unchanged")
         else:
             self._report(changes, reread.warnings)
-            self._keep_settings()
+            if changes != Changes():
+                self._keep_settings()
 
     def _keep(self, problems: Iterable[str]) -> None:
         self._metrics.error("reload")
@@ -265,4 +268,12 @@ def make_reloader(
         return reading(reread_upstreams, settings)
 
     following = Following(table, metrics, sweep.follow, lifetimes, pause, follow)
-    return Reloader(reread, following.configure, metrics, manager)
+    # Clients' connections with TLS end in cycles: those of the moment would never be freed.
+    listeners = (*settings.listen, *settings.admin_listen)
+    plain = all(listener.startswith(_PLAIN) for listener in listeners)
+    keep = keep_after_collecting if plain else _keep_nothing
+    return Reloader(reread, following.configure, metrics, manager, keep)
+
+
+def _keep_nothing() -> None:
+    """Leave the new settings to the garbage collector."""

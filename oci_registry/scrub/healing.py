@@ -25,6 +25,10 @@ class NoMender:
         """Return none."""
         return ()
 
+    async def repository(self, subject: Subject) -> str | None:
+        """Return None."""
+        return None
+
     async def fetch(self, subject: Subject) -> bool:
         """Leave it to the next pull."""
         return False
@@ -73,6 +77,9 @@ class Healing:
             # The account may not be complete without this. The manifest is verified at each read, so
             # there is time.
             images = await self._mender.images(subject)
+        repository = (
+            await self._mender.repository(subject) if subject.kind is Kind.MANIFEST else None
+        )
         try:
             outcome = await self._take_out(checked)
         except StoreError as error:
@@ -81,7 +88,7 @@ class Healing:
             images = await self._mender.images(subject)
         restored = False
         if outcome in (Outcome.QUARANTINED, Outcome.REMOVED):
-            restored = await self._restore(subject) or (
+            restored = await self._restore(subject, repository) or (
                 fetch
                 and subject.kind in (Kind.BLOB, Kind.MANIFEST)
                 and await self._mender.fetch(subject)
@@ -134,12 +141,15 @@ class Healing:
             with suppress(StoreError):
                 await self._announce([key])
 
-    async def _restore(self, subject: Subject) -> bool:
-        """Store an object again from memory, or else forget that it was stored."""
+    async def _restore(self, subject: Subject, repository: str | None) -> bool:
+        """Store an object again from memory, or else forget that it was stored.
+
+        *repository*: the one that a manifest was pulled from, if it is known.
+        """
         try:
             match subject.kind:
                 case Kind.MANIFEST:
-                    return await self._restore_manifest(subject)
+                    return await self._restore_manifest(subject, repository)
                 case Kind.TAG:
                     return await self._restore_tag(subject)
                 case Kind.REFERRERS:
@@ -152,12 +162,12 @@ class Healing:
             pass
         return False
 
-    async def _restore_manifest(self, subject: Subject) -> bool:
+    async def _restore_manifest(self, subject: Subject, repository: str | None) -> bool:
         assert subject.host is not None and subject.digest is not None
         manifest = await self._stores.manifests.peek(subject.host, subject.digest)
         if manifest is None:
             return False
-        await self._stores.manifests.put(subject.host, manifest)
+        await self._stores.manifests.put(subject.host, manifest, repository)
         return True
 
     async def _restore_tag(self, subject: Subject) -> bool:
@@ -178,4 +188,5 @@ class Healing:
         key = manifest_key(tag.host, digest)
         if await self._stores.driver.stat(key) is not None:
             return False
-        return not await self._restore(Subject(key, Kind.MANIFEST, digest, tag.host))
+        manifest = Subject(key, Kind.MANIFEST, digest, tag.host)
+        return not await self._restore(manifest, tag.repository)

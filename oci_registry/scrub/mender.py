@@ -65,6 +65,11 @@ class OriginMender:
         more = len(names) - NAMED
         return (*names[:NAMED], *([f"{more} more"] if more > 0 else []))
 
+    async def repository(self, subject: Subject) -> str | None:
+        """Return a repository that a manifest was pulled from, if one is known."""
+        found = await self._origins(subject)
+        return found[0].repository if found else None
+
     async def fetch(self, subject: Subject) -> bool:
         """Fetch an object again from a repository; return whether it is stored."""
         if subject.digest is None:

@@ -171,5 +171,8 @@ class Mender(Protocol):
     async def images(self, subject: Subject) -> tuple[str, ...]:
         """Return some of the images that need an object. Never fails."""
 
+    async def repository(self, subject: Subject) -> str | None:
+        """Return a repository that a manifest was pulled from, if one is known. Never fails."""
+
     async def fetch(self, subject: Subject) -> bool:
         """Fetch an object again from its registry, if that is known; return whether it is stored."""

@@ -103,9 +103,9 @@ class Keepable(Protocol):
     """A stored object that may stay open after its `close`."""
 
     def keep(self) -> KeptObjects | None:
-        """Keep it open, and return what reads it: for all objects of a driver the same.
+        """Return what reads it after its `close`, which is the same for all objects of a driver.
 
-        None if it cannot be read without waiting, or is not sealed.
+        None if it does not stay open, cannot be read without waiting, or is not sealed.
         """
 
 

@@ -128,6 +128,9 @@ class Follower:
         return waiting
 
     def _came(self, data: bytes, blob: Followed, limit: int) -> bytes | Deferred[bytes]:
+        if self._error is not None:
+            # It was set while they were read.
+            return self.read(limit)
         if blob is not self._blob or self.position >= blob.visible_to(self.announced):
             # They have turned out to be wrong meanwhile, and will be replaced by others.
             return self.read(limit)

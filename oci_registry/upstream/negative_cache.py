@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from types import MappingProxyType
 
 from cachetools import FIFOCache
@@ -23,7 +24,8 @@ class NegativeCache:
 
     A 404 of one tag says nothing about others, and a response to ``HEAD`` says nothing about
     ``GET``. *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none.
-    Beyond *entries*, the oldest are dropped. Expired ones are dropped too, before a new one is kept.
+    Beyond *entries*, the oldest are dropped. The oldest are dropped too if they are expired when a new one is
+    kept.
     """
 
     def __init__(
@@ -52,16 +54,20 @@ class NegativeCache:
         del self._entries[key]
 
     def remember(self, request: ApiRequest, error: RegistryError) -> None:
-        """Cache a negative response. A detail that cannot be expressed in JSON is left out."""
+        """Cache a negative response, if it can be expressed in JSON, maybe without its detail."""
         lifetime = self._denied if isinstance(error, Denied) else self._not_found
-        if lifetime <= 0:
+        packed = _pack(error) if lifetime > 0 else None
+        if packed is None:
             return
         kind = type(error)
         name = f"{kind.__module__}.{kind.__qualname__}"
         self._classes[name] = kind
         now = self._clock.seconds()
         self._drop_expired(now)
-        self._entries[_key(request)] = name, _pack(error), now + lifetime
+        key = _key(request)
+        # Then it becomes the newest.
+        self._entries.pop(key, None)
+        self._entries[key] = name, packed, now + lifetime
 
     def _drop_expired(self, now: float) -> None:
         """Drop the oldest entries while they are expired."""
@@ -78,12 +84,12 @@ def _key(request: ApiRequest) -> str:
     return f"{request.kind.name} {request.repository} {request.subject}"
 
 
-def _pack(error: RegistryError) -> str:
+def _pack(error: RegistryError) -> str | None:
     attributes = {**vars(error), "headers": dict(error.headers)}
-    try:
-        return json.dumps(attributes)
-    except (TypeError, ValueError, RecursionError):
-        return json.dumps({**attributes, "detail": None})
+    for form in (attributes, {**attributes, "detail": None}):
+        with suppress(TypeError, ValueError, RecursionError):
+            return json.dumps(form)
+    return None
 
 
 def _unpack(kind: type[RegistryError], packed: str) -> RegistryError:

@@ -19,7 +19,7 @@ _log = Logger()
 
 
 def respond_error(request: RegistryRequest, error: Exception) -> None:
-    """Respond with an error, whose traceback is dropped then.
+    """Respond with an error, whose traceback is dropped then, unless it is an internal error.
 
     Before the headers are sent, the response is `error_reply`. After that, the connection is closed
     before the announced end of the body. An internal error is logged, and its details are not shown to
@@ -28,7 +28,9 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
     try:
         _respond(request, error)
     finally:
-        release_frames(error)
+        # An internal error may also be that of other requests, which log it too.
+        if isinstance(error, RegistryError | CancelledError | ConsumerGone):
+            release_frames(error)
 
 
 def _respond(request: RegistryRequest, error: Exception) -> None:

@@ -185,6 +185,8 @@ class Buckets:
                 # Some are being uploaded now, and these are being downloaded a moment later.
                 pulls += [pool.submit(_pull, o, image) for image in images[10:] for o in orders]
                 time.sleep(0.3)
+                # The uploads of before may be complete.
+                self._wait_for_both("killed")
                 self._processes.kill(victim.name)
                 again = sum(pull.result(120) for pull in pulls)
             assert again, "nobody was in the middle of a pull"

@@ -272,13 +272,16 @@ class Reloading(SynchronousTestCase):
             self.assertEqual(usual, gc.get_threshold())
 
     def test_settings_are_kept(self) -> None:
-        """New settings are excluded from garbage collection when they are applied, not after a failure."""
+        """New settings are excluded from garbage collection when something has changed, not after a failure."""
         self.reloader.reload()
         self.readings[0].errback(ConfigError(["a problem"]))
-        self.assertEqual([], self.kept)
         self.reloader.reload()
         self.readings[1].callback(Reread((A,), ()))
-        self.assertEqual([1], self.kept)
+        self.assertEqual([], self.kept)
+        self.changes = Changes(added=("a.example",))
+        self.reloader.reload()
+        self.readings[2].callback(Reread((A,), ()))
+        self.assertEqual([2], self.kept)
 
     def test_meanwhile(self) -> None:
         """Signals during a reading cause one more, since what they announce may have come too late."""

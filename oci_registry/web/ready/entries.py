@@ -127,13 +127,16 @@ S = TypeVar("S")
 
 
 class Sources(Generic[S]):
-    """Sources by number, and by name: at most *most*, those that were named last."""
+    """Sources by number, and by name: at most *most*, those that were named last.
 
-    def __init__(self, most: int) -> None:
+    *constant*: the source with the number `CONSTANT`, which has no name and always stays.
+    """
+
+    def __init__(self, most: int, constant: S | None = None) -> None:
         self._most = most
         self._numbers: dict[str, int] = {}
-        self._sources: dict[int, S] = {}
-        self._next = count(CONSTANT)
+        self._sources: dict[int, S] = {} if constant is None else {CONSTANT: constant}
+        self._next = count(CONSTANT + 1)
         self.get: Callable[[int], S | None] = self._sources.get
         """Returns a source by its number; None if another one has its name by now, or it was evicted."""
 

@@ -116,7 +116,7 @@ class Offers:
 
 
 def _number(sources: Sources[Any], one: _OfUpstream[Any]) -> int:
-    """Return the number of a source; that of the present one of the upstream, if it is the same."""
+    """Return the number of the source of the upstream; *one* becomes that source if the present one differs."""
     namespace = one.upstream.namespace
     known = sources.named(namespace)
     if known is not None:

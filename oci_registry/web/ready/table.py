@@ -101,11 +101,10 @@ class ReadyAnswers:
             lambda target, entry: len(target) + len(body_of(entry)) + _OF_ENTRY,
         )
         self._blobs: RecentTable[bytes, BlobEntry] = RecentTable(limits.blobs, 0, lambda *_: 0)
-        self.sources: Sources[Source] = Sources(limits.sources)
+        self.sources: Sources[Source] = Sources(limits.sources, Constant())
         """The sources of answers, by registry."""
         self.blob_sources: Sources[BlobSource] = Sources(limits.sources)
         """The sources of answers about blobs, by registry."""
-        self.sources.put("", Constant())
         self._pieces = lru_cache(maxsize=1024)(self._make_pieces)
         self._part_bytes = metrics.client_bytes.labels("blob").inc
         self._second = -1.0

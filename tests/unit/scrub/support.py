@@ -64,6 +64,10 @@ class FakeMender:
         """Return one image."""
         return ("example.com/library/app:1",)
 
+    async def repository(self, subject: Subject) -> str | None:
+        """Return none."""
+        return None
+
     async def fetch(self, subject: Subject) -> bool:
         """Store what there is."""
         self.asked.append(subject)

@@ -50,6 +50,7 @@ class Garbage(SynchronousTestCase):
         alive.other, garbage.other = Node(), garbage
         freed = weakref.ref(garbage)
         del garbage
+        self.addCleanup(gc.unfreeze)
         keep_after_collecting()
         self.assertIsNone(freed())
         traversed = {id(one) for one in gc.get_objects()}

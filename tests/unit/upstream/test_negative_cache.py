@@ -127,6 +127,21 @@ class NegativeCacheTests(SynchronousTestCase):
             self.cache.check(manifest("x"))
         self.assertIsNone(raised.exception.detail)
 
+    def test_odd_error(self) -> None:
+        """An error that cannot be expressed in JSON is not kept."""
+        odd = ManifestUnknown("no")
+        vars(odd)["odd"] = object()
+        self.cache.remember(manifest("x"), odd)
+        self.assertIsNone(self.check(manifest("x")))
+
+    def test_again(self) -> None:
+        """An entry that is replaced becomes the newest."""
+        self.cache = NegativeCache(self.clock, not_found=10, denied=60, entries=2)
+        for name in "xyxz":
+            self.cache.remember(manifest(name), BlobUnknown("no"))
+        found = [self.check(manifest(name)) for name in "xyz"]
+        self.assertEqual([BlobUnknown, None, BlobUnknown], found)
+
     def test_bounded(self) -> None:
         """Of too many entries the oldest are dropped."""
         self.cache = NegativeCache(self.clock, not_found=10, denied=60, entries=2)

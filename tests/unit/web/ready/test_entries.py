@@ -14,10 +14,18 @@ class Numbers(SynchronousTestCase):
         """A source is found by its number, and by its name."""
         sources: Sources[str] = Sources(3)
         numbers = [sources.put(name, name * 2) for name in "abc"]
-        self.assertEqual([CONSTANT, 1, 2], numbers)
+        self.assertEqual([1, 2, 3], numbers)
         self.assertEqual(["aa", "bb", "cc"], [sources.get(number) for number in numbers])
-        self.assertEqual((1, "bb"), sources.named("b"))
-        self.assertEqual((None, None), (sources.get(3), sources.named("d")))
+        self.assertEqual((2, "bb"), sources.named("b"))
+        self.assertEqual((None, None), (sources.get(4), sources.named("d")))
+
+    def test_constant(self) -> None:
+        """The constant source stays, however many others come."""
+        sources = Sources(2, "constant")
+        for name in "abcd":
+            sources.put(name, name)
+        self.assertEqual(("constant", None), (sources.get(CONSTANT), sources.named("")))
+        self.assertIsNone(Sources[str](2).get(CONSTANT))
 
     def test_replaced(self) -> None:
         """One with the name of another has another number: answers of the former do not mean the new one."""
