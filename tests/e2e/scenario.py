@@ -153,7 +153,8 @@ class Scenario:
     def _container(self) -> None:
         for name in ("list", "zstd"):
             image = next(i for i in self.images if i.repository == f"library/{name}")
-            assert self.containerd.cat(image, "/etc/arch").strip() == HERE
+            said = self.containerd.cat(image, "/etc/arch").strip()
+            assert said == HERE, f"{name}: {said!r}"
 
     def _tags(self) -> None:
         tags = self.skopeo.tags(f"{self.mirror.address}/docker.io/library/oci")
