@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
@@ -56,8 +57,12 @@ def make_pages(
     watch: ClientWatch,
     streams: EventStreams,
     in_thread: RunInThread,
+    changed: Callable[[], None],
 ) -> MakePages:
-    """Return a function that makes the pages behind a gate. *in_thread* runs imports, and encodes answers."""
+    """Return a function that makes the pages behind a gate.
+
+    *in_thread* runs imports, and encodes answers. *changed* is called after each change.
+    """
     settings, table, events = common.settings, pull.table, common.events
 
     def parse(text: str) -> ImageName:
@@ -94,7 +99,7 @@ def make_pages(
             *warm_routes(WarmHandlers(pull.warmer, parse, events)),
         ]
     )
-    parts = ApiParts(watch, common.reactor, common.metrics, run=in_thread)
+    parts = ApiParts(watch, common.reactor, common.metrics, run=in_thread, changed=changed)
 
     def begin() -> MakePages:
         made: MakePages = import_module(_STATUS_PAGE).make_status_pages(

@@ -111,7 +111,12 @@ def build(
     v2 = make_v2(common, store, pull, upkeep.tag_control, watch, answers)
     site, make_root = make_site(common, v2, pull.store_watch, answers)
     token = None if settings.admin_token is None else AdminToken(settings.admin_token)
-    admin = make_admin_sites(common, store, pull, upkeep, watch, token, make_root, reading)
+
+    def changed() -> None:
+        if serving.workers is not None:
+            serving.workers.recall()
+
+    admin = make_admin_sites(common, store, pull, upkeep, watch, token, make_root, reading, changed)
     pulls = PullEvents(events, access_log)
     serving = make_serving(common, watch, site, admin, pulls.sent_by_worker)
     if serving.workers is not None:

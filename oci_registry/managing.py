@@ -215,16 +215,18 @@ def make_admin_sites(
     token: AdminToken | None,
     make_root: Callable[[], Root],
     in_thread: RunInThread,
+    changed: Callable[[], None],
 ) -> Admin:
     """Make the admin sites.
 
-    *make_root* makes the other pages of each; *in_thread* runs imports, and encodes answers.
+    *make_root* makes the other pages of each; *in_thread* runs imports, and encodes answers. *changed* is
+    called after each change.
     """
     streams = EventStreams(common.events, watch, common.reactor)
 
     def begin() -> MakePages:
         made: MakePages = import_module(_PAGES).make_pages(
-            common, store, pull, upkeep, watch, streams, in_thread
+            common, store, pull, upkeep, watch, streams, in_thread, changed
         )
         return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -49,13 +49,17 @@ class ApiLimits:
 
 @frozen
 class ApiParts:
-    """The objects that all resources of the API share. *run*: the threads that encode long answers."""
+    """The objects that all resources of the API share.
+
+    *run*: the threads that encode long answers. *changed*: is called after each change, before its response.
+    """
 
     watch: ClientWatch
     clock: IReactorTime
     metrics: Metrics
     limits: ApiLimits = ApiLimits()
     run: RunInThread | None = None
+    changed: Callable[[], None] = lambda: None
 
 
 class Guarded(Answering):
@@ -121,6 +125,8 @@ class Guarded(Answering):
         done: Deferred[T] = Deferred()
 
         def ended(result: T | Failure) -> None:
+            # What has failed may have changed something too.
+            self._parts.changed()
             if not done.called:
                 done.callback(result)
             elif isinstance(result, Failure):

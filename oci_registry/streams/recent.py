@@ -63,6 +63,11 @@ class RecentTable(Generic[K, V]):
         if key in self._entries:
             self._weight -= self._weigh(key, self._entries.pop(key))
 
+    def clear(self) -> None:
+        """Remove all entries."""
+        self._entries.clear()
+        self._weight = 0
+
     def find(self, wanted: Callable[[V], bool]) -> list[tuple[K, V]]:
         """Return the entries whose value is *wanted*, without counting as a use."""
         return [(key, value) for key, value in self._entries.items() if wanted(value)]

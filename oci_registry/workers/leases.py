@@ -133,6 +133,10 @@ class Borrower:
         repeatable = Repeatable(lease.route, self._number, subject)
         self._answers.borrow(lease.target, lease.answer, repeatable, lease.shown)
 
+    def give_back(self) -> None:
+        """Send none of the lent answers any more."""
+        self._answers.clear()
+
     def count(self) -> None:
         """Count nothing: answers are lent by the core alone."""
 

@@ -112,6 +112,11 @@ class WorkerLink:
         """Have this worker end what must not be sent any more."""
         self._delegations.cut()
 
+    def recall(self) -> None:
+        """Have this worker send none of the answers that it has been lent any more."""
+        self._lent.clear()
+        self._packets.send(pack("recall"))
+
     @property
     def load(self) -> int:
         """The number of connections that the worker has or sends on."""

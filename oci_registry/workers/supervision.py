@@ -144,6 +144,11 @@ class WorkerProcesses:
         for link in list(self._links):
             link.cut()
 
+    def recall(self) -> None:
+        """Have all workers ask for the answers that they have been lent again."""
+        for link in list(self._links):
+            link.recall()
+
     def ready(self, link: WorkerLink) -> None:
         """Leave new connections to the workers."""
         self._ready.add(link)

@@ -165,6 +165,8 @@ class Worker:
                     sender.end()
             case "lease", []:
                 self._borrower.borrow(unpack_lease(message))
+            case "recall", []:
+                self._borrower.give_back()
             case "close", []:
                 self._close(float(message.fields["grace"]))
             case _:

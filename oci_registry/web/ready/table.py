@@ -135,6 +135,11 @@ class ReadyAnswers:
         """Keep an answer that another process has lent."""
         self._entries.put(target, repeatable.entry(answer, shown))
 
+    def clear(self) -> None:
+        """Remove all answers."""
+        self._entries.clear()
+        self._blobs.clear()
+
     def wants(self, request: RegistryRequest, status: int) -> bool:
         """Whether an answer of this *status* for the target of a request is missing and could be kept."""
         target = request.target

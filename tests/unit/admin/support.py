@@ -33,13 +33,21 @@ class ApiTestCase(WebTestCase):
     """A site of the API; `call` sends a request with a JSON body."""
 
     in_threads = 0
+    changes = 0
 
     def serve_routes(
         self, routes: Sequence[AnyRoute], gate: Gate | None = None, **limits: Any
     ) -> None:
         self.metrics = Metrics()
         watch = ClientWatch(self.clock)
-        parts = ApiParts(watch, self.clock, self.metrics, ApiLimits(**limits), self.run_in_thread)
+        parts = ApiParts(
+            watch,
+            self.clock,
+            self.metrics,
+            ApiLimits(**limits),
+            self.run_in_thread,
+            self.count_change,
+        )
         api = Api(RouteTable(routes), gate or LocalGate(), parts)
         self.site = AdminSite(api, self.clock, self.log, RepeatLog(Logger(), Clock()))
 
@@ -47,6 +55,9 @@ class ApiTestCase(WebTestCase):
         """Call it at once, as a thread would some time."""
         self.in_threads += 1
         return succeed(call(*args))
+
+    def count_change(self) -> None:
+        self.changes += 1
 
     def send(self, method: str, path: str, body: bytes, media_type: str) -> Connection:
         connection = self.connect()

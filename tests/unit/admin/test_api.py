@@ -210,6 +210,21 @@ class Handling(ApiTestCase):
         self.waiting.callback(None)
         self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
 
+    def test_told_of_changes(self) -> None:
+        """Others are told of each change when it has ended, also of one that fails or that nobody waits for."""
+        self.call("GET", "/api/v1/things?name=x")
+        self.assertEqual(0, self.changes)
+        self.call("DELETE", "/api/v1/things?name=x")
+        self.assertEqual(1, self.changes)
+        self.error = NotStored("no")
+        self.call("POST", "/api/v1/things", {"name": "x"})
+        self.assertEqual(2, self.changes)
+        self.waiting, self.error = Deferred(), None
+        self.ask("/api/v1/things?name=x", "DELETE").leave()
+        self.assertEqual(2, self.changes)
+        self.waiting.callback(None)
+        self.assertEqual(3, self.changes)
+
     def test_late_answer(self) -> None:
         """A question that takes too long gets a 503."""
         self.waiting = Deferred()

@@ -132,6 +132,14 @@ class Leases(SynchronousTestCase):
         self.lend()
         self.assertIsNotNone(self.ask())
 
+    def test_recalled(self) -> None:
+        """What the main process has taken back is not sent, until it is lent again."""
+        self.lend()
+        self.borrower.give_back()
+        self.assertIsNone(self.ask())
+        self.lend()
+        self.assertIsNotNone(self.ask())
+
     def test_clock_set_back(self) -> None:
         """A clock that is set back does not make the time longer."""
         self.lend()

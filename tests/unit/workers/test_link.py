@@ -88,3 +88,13 @@ class Counting(SynchronousTestCase):
             else:
                 self.assertTrue(lent, until)
                 self.assertEqual(until, message.fields["until"])
+
+    def test_recalled(self) -> None:
+        """After a recall the worker has nothing, so it is lent the same answer again."""
+        link = self.link()
+        entry = Repeatable().entry((b"a", b"b", b"", b"c", 0.0, inf), ("/v2/", None, None))
+        self.assertTrue(link._has(Loan(b"/v2/", entry, 101.0)))
+        link.recall()
+        self.assertTrue(link._has(Loan(b"/v2/", entry, 101.0)))
+        kinds = [unpack(self.theirs.recv(10_000)).kind for _ in range(3)]
+        self.assertEqual(["lease", "recall", "lease"], kinds)
