@@ -141,7 +141,7 @@ class Running:
     root: Path
 
     def command(self, *words: str, seconds: float | None = None) -> None:
-        """Run a command of the daemon to its end, or interrupt it after *seconds*."""
+        """Run a command of the daemon to its end, or interrupt it after *seconds*; it must not fail."""
         program = [sys.executable, "-m", "oci_registry", *words, "--root", str(self.root)]
         process = subprocess.Popen(program, stdout=subprocess.DEVNULL)
         try:
@@ -149,6 +149,9 @@ class Running:
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             process.wait()
+        else:
+            if process.returncode:
+                raise RuntimeError(f"{words[0]} ended with {process.returncode}")
 
     def metric(self, name: str) -> float:
         """Return a metric without labels."""
@@ -193,7 +196,7 @@ WORK: dict[str, Callable[[Running], object]] = {
     "largest": lambda daemon: daemon.command("ls", "--sort", "size", "--limit", "100"),
     "du": lambda daemon: daemon.command("du"),
     "sweep": lambda daemon: daemon.command("sweep"),
-    "scrub": lambda daemon: daemon.command("scrub", "--rate", "0", "--restart", seconds=SOME),
+    "scrub": lambda daemon: daemon.command("scrub", "--rate", "0", seconds=SOME),
     "rebuild": Running.rebuild,
     "expire": lambda daemon: daemon.command("sweep", seconds=SOME),
     "evict": lambda _: time.sleep(SOME),

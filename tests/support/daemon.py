@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from twisted.internet import reactor as real_reactor  # noqa: TID251 - tests on real sockets
@@ -21,7 +23,7 @@ from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.lock import LOCK
 from tests.support.client import Client
 from tests.support.fake_registry import FakeRegistry
-from tests.support.folders import short_folder
+from tests.support.folders import make_folder
 from tests.support.forward import ForwardReactor
 from tests.support.settings import upstream_settings
 
@@ -80,8 +82,15 @@ class MirrorTestCase(TestCase):
         self.time = ForwardReactor(reactor)
         self.registries: list[FakeRegistry] = []
         self.registry = self.another()
-        self.root = short_folder(self) / "root"
+        self._folders: list[Path] = []
+        self.root = self._make_root()
         self.daemons: list[Daemon] = []
+
+    def _make_root(self) -> Path:
+        """Return where a store may be made; what is there is removed when the daemons have stopped."""
+        folder = make_folder()
+        self._folders.append(folder)
+        return folder / "root"
 
     def another(self) -> FakeRegistry:
         """Return one more server, which is stopped in the end."""
@@ -137,7 +146,7 @@ class MirrorTestCase(TestCase):
         """Stop the daemon and forget everything: what is started then has a cold store."""
         while self.daemons:
             await self.stop()
-        self.root = short_folder(self) / "root"
+        self.root = self._make_root()
         for registry in self.registries:
             registry.unscript()
             registry.asked.clear()
@@ -158,6 +167,8 @@ class MirrorTestCase(TestCase):
         await until(lambda: not any(registry.channels for registry in self.registries))
         # Sockets that were closed just now are noticed in the reactor's next round.
         await deferLater(reactor, 0)
+        for folder in self._folders:
+            rmtree(folder)
 
     async def account_complete(self) -> None:
         """Wait until the last daemon knows what is stored, before which its sweep evicts nothing."""

@@ -9,11 +9,16 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 
-def short_folder(test: SynchronousTestCase) -> Path:
-    """Return a new folder, which is removed when *test* has ended.
+def make_folder() -> Path:
+    """Return a new folder with a short path.
 
-    Its path is short: that of a UNIX socket in it may have 107 bytes, wherever the source tree is.
+    That of a UNIX socket in it may have 107 bytes, wherever the source tree is.
     """
-    folder = Path(tempfile.mkdtemp(prefix="oci-"))
+    return Path(tempfile.mkdtemp(prefix="oci-"))
+
+
+def short_folder(test: SynchronousTestCase) -> Path:
+    """Return a new folder with a short path, which is removed when *test* has ended, before its `tearDown`."""
+    folder = make_folder()
     test.addCleanup(shutil.rmtree, folder, ignore_errors=True)
     return folder
