@@ -19,8 +19,16 @@ def request(path: str, more: str = "", method: str = "GET") -> bytes:
     return f"{first}Accept: {ACCEPT_MANIFESTS}\r\n{more}\r\n".encode()
 
 
-def read_response(connection: socket.socket, buffer: memoryview, stop: int | None = None) -> int:
-    """Read one response, or no more than *stop* bytes of it; return how many its body has."""
+def read_response(
+    connection: socket.socket,
+    buffer: memoryview,
+    stop: int | None = None,
+    statuses: Sequence[bytes] = (b"200", b"206"),
+) -> int:
+    """Read one response, or no more than *stop* bytes of it; return how many its body has.
+
+    Raises `ConnectionError` if its status is none of *statuses*.
+    """
     head = b""
     while b"\r\n\r\n" not in head:
         more = connection.recv(65536)
@@ -28,7 +36,7 @@ def read_response(connection: socket.socket, buffer: memoryview, stop: int | Non
             raise ConnectionError("closed before the headers")
         head += more
     head, _, body = head.partition(b"\r\n\r\n")
-    if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 206")):
+    if head.split(b" ", 2)[1] not in statuses:
         raise ConnectionError(head.decode("latin-1").splitlines()[0])
     lower = head.lower()
     at = lower.index(b"content-length:") + 15

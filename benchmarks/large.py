@@ -44,6 +44,8 @@ GAP = 0.002
 """Seconds between two requests of a client."""
 SOME = 20.0
 """Seconds of work that does not end soon."""
+_STATUSES = (b"200", b"502")
+"""What clients get: images that are there, and those that have been evicted or have expired."""
 _NOTHING = 1
 """A port that nobody listens on: nothing is asked of a registry."""
 
@@ -95,7 +97,7 @@ class Client:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self._stop.is_set():
                 connection.sendall(request(self._paths()))
-                read_response(connection, buffer)
+                read_response(connection, buffer, statuses=_STATUSES)
                 time.sleep(GAP)
 
     @contextmanager
@@ -115,7 +117,7 @@ def warm(server: Server, tags: int) -> None:
     with socket.create_connection(server.address) as connection:
         for number in range(tags):
             connection.sendall(request(f"/v2/{_name(number)}/manifests/1"))
-            read_response(connection, buffer)
+            read_response(connection, buffer, statuses=_STATUSES)
 
 
 def _paths(images: Sequence[Digest], tags: int, seed: int) -> Callable[[], str]:
