@@ -47,6 +47,8 @@ _SHARED = (
 """What most tests import; none of it may import the reactor, which no two processes can share."""
 
 _PR_SET_PDEATHSIG = 1
+_MUCH = 200 * 1024 * 1024
+"""Bytes of memory by which a process may grow before it looks for garbage everywhere."""
 
 
 @define
@@ -102,7 +104,35 @@ def run(name: str) -> Outcome:
     outcome.expected_failures = len(result.expectedFailures)
     outcome.seconds = time.monotonic() - began
     outcome.cpu = sum(os.times()[:4]) - cpu_before
+    del result
+    _memory.tidy()
     return outcome
+
+
+class _Memory:
+    """Frees what daemons of tests keep: a daemon freezes all that is there, garbage of tests included."""
+
+    def __init__(self) -> None:
+        self._after = 0
+
+    def tidy(self) -> None:
+        """Look for garbage in everything if there is much more memory in use than the last time."""
+        if _resident() > self._after + _MUCH:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+            self._after = _resident()
+
+
+_memory = _Memory()
+
+
+def _resident() -> int:
+    """Return how many bytes of memory this process has; 0 if the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _begin(folder: str) -> None:
