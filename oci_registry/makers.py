@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.account.account import AccountLimits
-from oci_registry.config.settings import S3Settings, Settings, StorageSettings
+from oci_registry.config.settings import Settings, StorageSettings
 from oci_registry.eviction.limit import LimitTimes
 from oci_registry.lifecycle import Step, further_signals
 from oci_registry.log_output import Output
@@ -23,7 +23,7 @@ from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.reload import Hangup
 from oci_registry.scrub.limits import ScrubLimits
-from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.drivers import make_driver
 from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.lock import lock_steps
@@ -74,10 +74,7 @@ class Sizes:
 
 
 def _make_driver(settings: Settings, lanes: Lanes, reactor: Any) -> IDriver:
-    storage = settings.storage
-    if isinstance(storage, S3Settings):
-        return driver_class("s3")(storage, lanes, reactor)
-    return driver_class("filesystem")(storage.root, lanes, reactor)
+    return make_driver(settings.storage, lanes, reactor)
 
 
 def _make_access_log(settings: Settings, output: Output, reactor: Any) -> Any:

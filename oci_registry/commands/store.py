@@ -21,7 +21,7 @@ from oci_registry.spec.image import ImageName
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.blobs import BlobStore
-from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.drivers import make_driver
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.histories import HistoryStore, Sighting
 from oci_registry.storage.holds import HoldStore
@@ -96,11 +96,7 @@ class CommandStore:
     def open(cls, settings: StorageSettings, observer: Observer | None = None) -> CommandStore:
         """Return the store that these settings describe; nothing is read yet."""
         clock = CommandClock(time.time)
-        if isinstance(settings, FilesystemSettings):
-            driver = driver_class("filesystem")(settings.root, LANES, clock)
-        else:
-            driver = driver_class("s3")(settings, LANES, clock)
-        return cls.on(driver, clock, observer)
+        return cls.on(make_driver(settings, LANES, clock), clock, observer)
 
     # -- reading
 

@@ -17,7 +17,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.storage.drivers import driver_class, files, filesystem
+from oci_registry.config.settings import FilesystemSettings
+from oci_registry.storage.drivers import files, filesystem, make_driver
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.drivers.leftovers import remove_leftovers
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
@@ -359,7 +360,10 @@ class Descriptors(DriverTestCase):
         self.listed()
         self.check_closed()
 
-    def test_table(self) -> None:
-        """The driver is found by its name."""
-        self.assertIs(driver_class("filesystem"), FilesystemDriver)
-        self.assertRaises(KeyError, driver_class, "floppy")
+    def test_made(self) -> None:
+        """The settings of a directory give this driver, in that directory."""
+        lanes = self.driver.lanes
+        made = make_driver(FilesystemSettings(str(self.root)), lanes, self.driver.clock)
+        self.assertIsInstance(made, FilesystemDriver)
+        self.successResultOf(self.driver.put(OTHER, b"data"))
+        self.assertEqual(self.successResultOf(made.get(OTHER, 9)), b"data")

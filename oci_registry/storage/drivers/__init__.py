@@ -1,21 +1,20 @@
-"""The storage drivers by name, each imported only when it is used."""
+"""The storage drivers, each imported only when it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import cast
+from twisted.internet.interfaces import IReactorTime
 
+from oci_registry.config.settings import FilesystemSettings, StorageSettings
 from oci_registry.storage.interfaces import IDriver
-
-_DRIVERS = {
-    "memory": "oci_registry.storage.drivers.memory:MemoryDriver",
-    "filesystem": "oci_registry.storage.drivers.filesystem:FilesystemDriver",
-    "s3": "oci_registry.storage.drivers.s3.driver:S3Driver",
-}
+from oci_registry.streams.threads import Lanes
 
 
-def driver_class(name: str) -> Callable[..., IDriver]:
-    """Return the class of the driver with this *name*; KeyError if there is none."""
-    module, _, attribute = _DRIVERS[name].partition(":")
-    return cast("Callable[..., IDriver]", getattr(import_module(module), attribute))
+def make_driver(storage: StorageSettings, lanes: Lanes, clock: IReactorTime) -> IDriver:
+    """Return the driver of the storage that these settings describe; nothing is read yet."""
+    if isinstance(storage, FilesystemSettings):
+        from oci_registry.storage.drivers.filesystem import FilesystemDriver  # noqa: PLC0415
+
+        return FilesystemDriver(storage.root, lanes, clock)
+    from oci_registry.storage.drivers.s3.driver import S3Driver  # noqa: PLC0415 - brings boto3 along
+
+    return S3Driver(storage, lanes, clock)

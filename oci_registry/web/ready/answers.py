@@ -139,11 +139,11 @@ def in_pieces(
     return start, middle, end, body, confirmed, max_age
 
 
-ReadyParts = tuple[bytes, bytes, bytes, int]
-"""Responses of status 206 for a blob, in pieces: start, middle and end of the head, and the size of the blob.
+ReadyParts = tuple[bytes, bytes, bytes, bytes, int]
+"""Responses of status 206 for a blob: the pieces of the head, and the size of the blob.
 
-The start ends where the value of Date begins, the middle where that of Content-Length begins, and the end
-where that of Content-Range begins, which is the last.
+Between the pieces are the values of Date, Content-Length and Content-Range. All other headers are the same
+for all ranges of the blob.
 """
 
 
@@ -157,16 +157,17 @@ def part_head(
     parts: ReadyParts, date: bytes, start: int, stop: int, *, last: bool = False
 ) -> bytes:
     """Return the head of the response with a part of the blob; *last*: as for `response`."""
-    beginning, middle, end, size = parts
-    return b"%b%b%b%d%b%d-%d/%d\r\n\r\n" % (
-        with_close(beginning) if last else beginning,
+    to_date, to_length, to_range, end, size = parts
+    return b"%b%b%b%d%b%d-%d/%d%b" % (
+        with_close(to_date) if last else to_date,
         date,
-        middle,
+        to_length,
         stop - start,
-        end,
+        to_range,
         start,
         stop - 1,
         size,
+        end,
     )
 
 
@@ -174,10 +175,10 @@ def parts_in_pieces(headers: list[tuple[bytes, bytes]], size: int) -> ReadyParts
     """Return the answers for a blob, from the headers of one of its parts; None if there are none."""
     cuts = ((b"Date", b""), (b"Content-Length", b""), (b"Content-Range", b"bytes "))
     pieces = _cut(b"206 Partial Content", headers, cuts)
-    if pieces is None or pieces[-1] != b"\r\n\r\n":
+    if pieces is None:
         return None
-    start, middle, end, _ = pieces
-    return start, middle, end, size
+    to_date, to_length, to_range, end = pieces
+    return to_date, to_length, to_range, end, size
 
 
 def _cut(
