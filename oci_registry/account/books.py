@@ -27,7 +27,7 @@ MOST_PULLS = 3
 """The highest value of the two-bit counter of pulls."""
 HISTORY = 20
 """The maximum number of manifests that are remembered for each tag."""
-_RETAGGED = 10_000
+RETAGGED = 10_000
 """The number of repositories whose latest change of tags is remembered."""
 _LARGEST_MANIFEST = MAX_MANIFEST_SIZE + 1024
 _LARGEST_TAG = 4096
@@ -346,7 +346,7 @@ class Books(Numbers):
     def _judge_again(self, repository: int | None) -> None:
         """Return images that are kept for the newest tags to probation, since tags have changed."""
         if repository is not None:
-            if len(self._retagged) >= _RETAGGED:
+            if len(self._retagged) >= RETAGGED:
                 self._forgotten = self.tag_changes
                 self._retagged.clear()
             self.tag_changes += 1

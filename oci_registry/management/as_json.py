@@ -46,43 +46,43 @@ def is_long(answer: Answer) -> bool:
     return _count(answer, PIECE) > PIECE
 
 
-def encode(answer: Answer) -> bytes:
-    """Return the JSON text of an answer.
+def encode(answer: Answer, piece: int = PIECE) -> bytes:
+    """Return the JSON text of an answer, encoded in pieces of about so many values.
 
     A thread that does this for a long answer lets others run now and then: no call encodes much of it.
     """
-    return "".join(_pieces(answer)).encode()
+    return "".join(_pieces(answer, piece)).encode()
 
 
-def _pieces(value: object) -> Iterator[str]:
-    """Yield the JSON text of a value, each time of about `PIECE` values in it."""
-    if not isinstance(value, Answer | tuple) or _count(value, PIECE) <= PIECE:
+def _pieces(value: object, piece: int) -> Iterator[str]:
+    """Yield the JSON text of a value, each time of about *piece* values in it."""
+    if not isinstance(value, Answer | tuple) or _count(value, piece) <= piece:
         yield _text(_plain(value))
     elif isinstance(value, Answer):
         begin = "{"
         for name in _names(value):
             yield f'{begin}"{name}":'
-            yield from _pieces(getattr(value, name))
+            yield from _pieces(getattr(value, name), piece)
             begin = ","
         yield "}"
     else:
         begin = "["
-        for some in _batches(value):
+        for some in _batches(value, piece):
             yield begin
             if len(some) == 1:
-                yield from _pieces(some[0])
+                yield from _pieces(some[0], piece)
             else:
                 yield _text(_plain(some))[1:-1]
             begin = ","
         yield "]"
 
 
-def _batches(values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """Yield the values, as many at once as have about `PIECE` values in them, but at least one."""
+def _batches(values: tuple[Any, ...], piece: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the values, as many at once as have about *piece* values in them, but at least one."""
     start, taken = 0, 0
     for at, each in enumerate(values):
-        count = _count(each, PIECE)
-        if at > start and taken + count > PIECE:
+        count = _count(each, piece)
+        if at > start and taken + count > piece:
             yield values[start:at]
             start, taken = at, 0
         taken += count

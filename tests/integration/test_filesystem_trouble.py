@@ -14,7 +14,8 @@ from unittest.mock import patch
 from attrs import evolve
 from twisted.internet.defer import Deferred, execute
 
-from oci_registry.storage.drivers import files, filesystem
+from oci_registry.storage.drivers import files
+from oci_registry.storage.drivers.filesystem import LISTED_AT_ONCE
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.interfaces import StoreError
 from tests.contract.base import KEY, NOW, OTHER
@@ -194,17 +195,17 @@ class Troubles(base.DriverTestCase):
 
     def test_listing_in_pieces(self) -> None:
         """A long listing is fetched piece by piece, so that it holds no thread for long."""
-        for n in range(7):
+        count = 2 * LISTED_AT_ONCE + 1
+        for n in range(count):
             self.store(f"blobs/{n}", b"")
         thread = ManualThread()
         self.driver.lanes = evolve(self.driver.lanes, housekeeping=thread)
-        with patch.object(filesystem, "_LISTED_AT_ONCE", 3):
-            listing = Deferred.fromCoroutine(base.collect(self.driver.list("blobs")))
-            pieces = 0
-            while thread.step():
-                pieces += 1
+        listing = Deferred.fromCoroutine(base.collect(self.driver.list("blobs")))
+        pieces = 0
+        while thread.step():
+            pieces += 1
         self.assertEqual(pieces, 4)
-        self.assertEqual(len(self.successResultOf(listing)), 7)
+        self.assertEqual(len(self.successResultOf(listing)), count)
 
     def test_odd_names(self) -> None:
         """Files with names that are no text are listed, not stumbled over."""

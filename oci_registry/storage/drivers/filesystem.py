@@ -61,7 +61,7 @@ TRANSFERS = "transfers"
 """The folder in which objects grow; a file there is abandoned if its lock is free."""
 VERIFIED = "verified"
 """The list of verified files, on a volume without permissions."""
-_LISTED_AT_ONCE = 100
+LISTED_AT_ONCE = 100
 """Objects of a listing that are passed to the reactor together: handling them takes about a millisecond."""
 _NEW_NAMES = 4
 """How many names are tried for a new file."""
@@ -371,7 +371,7 @@ class FilesystemDriver:
         skipped.check()
 
     def _some(self, found: Iterator[ObjectInfo]) -> Deferred[tuple[ObjectInfo, ...]]:
-        return self.lanes.housekeeping(as_store_error, tuple, islice(found, _LISTED_AT_ONCE))
+        return self.lanes.housekeeping(as_store_error, tuple, islice(found, LISTED_AT_ONCE))
 
     def inspect(self, key: str) -> Deferred[IInspectedObject | None]:
         run = self.lanes.housekeeping

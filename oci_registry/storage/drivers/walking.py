@@ -9,8 +9,6 @@ from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 
-_AT_ONCE = 1000
-"""Names of one folder that are in memory at the same time."""
 _DEEPEST = 130
 
 
@@ -36,36 +34,39 @@ def files_below(root: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]
                         yield prefix + path, entry
 
 
-def marked_folders(root: Path, mark: str, after: str, limit: int) -> tuple[list[str], bool]:
+def marked_folders(
+    root: Path, mark: str, after: str, limit: int, at_once: int = 1000
+) -> tuple[list[str], bool]:
     """Return the result of `IDriver.marked` below a directory. Raises OSError.
 
-    Each folder is read once for every thousand names that come before the page is full.
+    *at_once*: how many names of one folder are in memory at the same time. Each folder is read once for
+    every so many names that come before the page is full.
     """
-    found = list(islice(_below(root, "", mark, after, _DEEPEST), limit + 1))
+    found = list(islice(_below(root, "", mark, after, _DEEPEST, at_once), limit + 1))
     return found[:limit], len(found) > limit
 
 
-def _below(root: Path, path: str, mark: str, after: str, depth: int) -> Iterator[str]:
+def _below(root: Path, path: str, mark: str, after: str, depth: int, at_once: int) -> Iterator[str]:
     """Yield the marked folders below a path, in lexical order: ``a``, ``a-b``, ``a/b``."""
     prefix = f"{path}/" if path else ""
-    for event in _events(root / path, prefix, after):
+    for event in _events(root / path, prefix, after, at_once):
         # A name with a slash stands for everything below it: in that order it comes later than "a-b".
         name = prefix + event
         if not name.endswith("/"):
             if _has_files(root / name / mark):
                 yield name
         elif depth:
-            yield from _below(root, name[:-1], mark, after, depth - 1)
+            yield from _below(root, name[:-1], mark, after, depth - 1, at_once)
 
 
-def _events(folder: Path, prefix: str, after: str) -> Iterator[str]:
+def _events(folder: Path, prefix: str, after: str, at_once: int) -> Iterator[str]:
     """Yield the names of folders, each once as it is and once with a slash, sorted; only those that matter."""
     last = ""
     while True:
         # In steps, since a folder may have any number of names.
-        step = nsmallest(_AT_ONCE, (one for one in _names(folder, prefix, after) if one > last))
+        step = nsmallest(at_once, (one for one in _names(folder, prefix, after) if one > last))
         yield from step
-        if len(step) < _AT_ONCE:
+        if len(step) < at_once:
             return
         last = step[-1]
 

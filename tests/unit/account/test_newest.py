@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from oci_registry.account import books
-from oci_registry.account.books import Books
+from oci_registry.account.books import RETAGGED, Books
 from oci_registry.account.catalogue import is_among_newest
 from oci_registry.account.images import count_queued, heads, move
 from oci_registry.account.newest import NewestTags, keep_newest
@@ -156,23 +155,22 @@ class Queue(NewestTestCase):
         self.assertEqual((0, [(PROBATION,)] * 2), (self.queued(), self.rows("manifests", "queue")))
 
     def test_many_meanwhile(self) -> None:
-        """Of how many repositories that is known is bounded: then it may have been any."""
-        self.patch(books, "_RETAGGED", 2)
+        """The repositories whose tags have changed are bounded: beyond that it may have been any."""
 
         def check(books: Books) -> None:
             start = books.tag_changes
-            for repository in (101, 102):
+            for repository in range(101, 101 + RETAGGED):
                 books._judge_again(repository)
             now = books.tag_changes
             self.assertEqual(
                 (True, False), (books.is_retagged(101, start), books.is_retagged(7, start))
             )
-            books._judge_again(103)
+            books._judge_again(50_000)
             self.assertTrue(books.is_retagged(7, start))
             self.assertEqual(
-                (False, True), (books.is_retagged(7, now), books.is_retagged(103, now))
+                (False, True), (books.is_retagged(7, now), books.is_retagged(50_000, now))
             )
-            self.assertLessEqual(len(books._retagged), 2)
+            self.assertLessEqual(len(books._retagged), RETAGGED)
 
         self.ask(check)
 

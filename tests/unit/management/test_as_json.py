@@ -110,14 +110,14 @@ class Tree(SynchronousTestCase):
 
     short = Outer("x", 1.5, True, Inner(1), (Inner(2), Inner(3)), {"up": [1]})
 
-    def same(self, answer: Answer) -> None:
+    def same(self, answer: Answer, piece: int = PIECE) -> None:
         whole = json.dumps(answer.to_json(), separators=(",", ":"), allow_nan=False).encode()
-        self.assertEqual(whole, encode(answer))
+        self.assertEqual(whole, encode(answer, piece))
 
     def test_short(self) -> None:
         """A short answer is encoded at once."""
         self.assertFalse(is_long(self.short))
-        self.assertEqual(1, len(list(as_json._pieces(self.short))))
+        self.assertEqual(1, len(list(as_json._pieces(self.short, PIECE))))
         self.same(self.short)
 
     def test_long(self) -> None:
@@ -125,7 +125,7 @@ class Tree(SynchronousTestCase):
         several = tuple(map(Inner, range(30_000)))
         long = evolve(self.short, several=several)
         self.assertTrue(is_long(long))
-        sizes = [piece.count("count") for piece in as_json._pieces(long)]
+        sizes = [piece.count("count") for piece in as_json._pieces(long, PIECE)]
         self.assertGreater(len(sizes), 30)
         self.assertLessEqual(max(sizes), PIECE)
         self.same(long)
@@ -138,7 +138,7 @@ class Tree(SynchronousTestCase):
             for each in (0, 1, PIECE, 5 * PIECE, 0, 700, 700, 700, 1)
         )
         self.assertTrue(is_long(Trees(parts)))
-        pieces = list(as_json._pieces(Trees(parts)))
+        pieces = list(as_json._pieces(Trees(parts), PIECE))
         self.assertLessEqual(max(piece.count("count") for piece in pieces), PIECE)
         self.same(Trees(parts))
         self.same(Trees(parts * 20))
@@ -146,5 +146,4 @@ class Tree(SynchronousTestCase):
     @given(st.recursive(st.just(()), lambda each: st.lists(each, max_size=8).map(tuple)))
     def test_any(self, shape: Shape) -> None:
         """Any answer is encoded as if it was at once."""
-        self.patch(as_json, "PIECE", 5)
-        self.same(Trees(tuple(map(_outer, shape))))
+        self.same(Trees(tuple(map(_outer, shape))), 5)

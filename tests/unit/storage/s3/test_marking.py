@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
-from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.storage.drivers import walking
 from oci_registry.storage.drivers.s3.marking import marked_in_bucket
 from oci_registry.storage.drivers.walking import marked_folders, split_marked
 
@@ -66,11 +64,10 @@ class Marking(SynchronousTestCase):
         (root / "file").touch()
         found: list[str] = []
         more = True
-        with patch.object(walking, "_AT_ONCE", 2):
-            while more:
-                after = found[-1] if found else last
-                some, more = marked_folders(root, "_tags", after, limit)
-                found += some
+        while more:
+            after = found[-1] if found else last
+            some, more = marked_folders(root, "_tags", after, limit, at_once=2)
+            found += some
         self.assertEqual(sorted(name for name in names if name > last), found)
 
     def test_split(self) -> None:
