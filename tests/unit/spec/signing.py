@@ -19,7 +19,8 @@ def protected(length: object, tail: object) -> str:
 
 def signed(payload: bytes, signatures: int = 1, more: str = "") -> bytes:
     """A JSON object with signatures put before its last brace, and ``more`` before these."""
-    length = payload.rstrip(b"\n}").__len__()
+    # Without the last brace, and the white space before and after it.
+    length = len(payload.rstrip().removesuffix(b"}").rstrip())
     signature = {
         "header": {"alg": "ES256", "jwk": {"kty": "EC"}},
         "signature": encode(b"signature"),

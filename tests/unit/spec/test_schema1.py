@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -130,6 +130,7 @@ class Payload(SynchronousTestCase):
         st.sampled_from([None, 0, 3]),
         st.booleans(),
     )
+    @example({"tag": "", "last": {}}, None, True)
     def test_any_payload(
         self, document: dict[str, object], indent: int | None, ascii_only: bool
     ) -> None:
