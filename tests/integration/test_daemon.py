@@ -118,7 +118,9 @@ class Running(ProcessTestCase):
         self.assertEqual(1, len(access), lines)
         self.assertTrue(access[0].endswith('"podman/4" cache=miss'))
         self.assertNotIn("hunter2", "\n".join(lines))
-        self.assertEqual(1, sum(" info oci-registry " in line and " on http://" in line for line in lines))
+        self.assertEqual(
+            1, sum(" info oci-registry " in line and " on http://" in line for line in lines)
+        )
 
     @running
     async def test_json_log(self) -> None:
