@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import random
-import resource
 import shutil
 import sys
 import tempfile
@@ -43,6 +42,7 @@ from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.keys import blob_key, manifest_key
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.streams.threads import Lanes, Workers
+from oci_registry.workers.reports import resident_memory
 
 LAYERS = 5
 HOST = "docker.io"
@@ -100,8 +100,7 @@ class Pulse:
 
 def memory() -> float:
     """Return the memory of this process in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+    return (resident_memory() or 0) / 2**20
 
 
 def tell(what: str, figure: object) -> None:

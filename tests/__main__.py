@@ -34,6 +34,8 @@ from twisted.trial.reporter import TestResult
 from twisted.trial.runner import TestLoader, TrialSuite
 from twisted.trial.util import _unusedTestDirectory
 
+from oci_registry.workers.reports import resident_memory
+
 _SHARED = (
     "oci_registry.service",
     "oci_registry.admin_pages",
@@ -117,22 +119,14 @@ class _Memory:
 
     def tidy(self) -> None:
         """Look for garbage in everything if there is much more memory in use than the last time."""
-        if _resident() > self._after + _MUCH:
+        if (resident_memory() or 0) > self._after + _MUCH:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
-            self._after = _resident()
+            self._after = resident_memory() or 0
 
 
 _memory = _Memory()
-
-
-def _resident() -> int:
-    """Return how many bytes of memory this process has; 0 if the system does not tell."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 def _begin(folder: str) -> None:
@@ -198,8 +192,11 @@ def report(outcomes: Iterable[Outcome], show: Callable[[str], object]) -> bool:
     return well
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run what *arguments* name; return the exit status."""
+def main(arguments: Sequence[str], shared: Iterable[str] = _SHARED) -> int:
+    """Run what *arguments* name; return the exit status.
+
+    *shared*: the modules that are imported before the processes are forked.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests", description="Run tests in processes.")
     parser.add_argument("names", nargs="+", metavar="NAME", help="any name that trial understands")
     parser.add_argument("--jobs", "-j", type=int, default=os.cpu_count(), help="how many processes")
@@ -208,8 +205,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     names = list(dict.fromkeys(module for name in options.names for module in modules(name)))
-    for shared in _SHARED:
-        importlib.import_module(shared)
+    for module in shared:
+        importlib.import_module(module)
     assert "twisted.internet.reactor" not in sys.modules, "no two processes can share a reactor"
     # Processes of tests are started in other folders.
     os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))

@@ -23,18 +23,22 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 Send = Callable[[bytes], None]
 
 
-def consumption() -> tuple[float, int | None]:
-    """Return the CPU seconds that this process has used, and its resident memory in bytes.
+def resident_memory() -> int | None:
+    """Return the resident memory of this process in bytes.
 
-    The memory is None if it is not known: connections may have taken all descriptors.
+    None if it is not known: connections may have taken all descriptors, or the system does not tell.
     """
-    cpu = time.process_time()
     try:
         with open(_STATUS, "rb") as file:
             _, resident, *_ = file.read().split()
     except OSError:
-        return cpu, None
-    return cpu, int(resident) * _PAGE
+        return None
+    return int(resident) * _PAGE
+
+
+def consumption() -> tuple[float, int | None]:
+    """Return the CPU seconds that this process has used, and its `resident_memory`."""
+    return time.process_time(), resident_memory()
 
 
 class _Nothing:

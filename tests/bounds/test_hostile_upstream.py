@@ -21,7 +21,7 @@ GROWTH = 96 * MIB
 """Bytes by which the daemon's process may grow,"""
 PATIENCE = 1.0
 """and seconds of the processor that it may take before it answers others, whatever an upstream sends."""
-PAUSE = 0.01
+PAUSE = 0.03
 """Seconds between the requests of others, with which the daemon would else be more busy than with these."""
 AT_ONCE = 3
 """Requests of each kind that are made at the same time."""
@@ -101,8 +101,8 @@ class Hostile(ProcessTestCase):
 
     @running
     async def test_bomb(self) -> None:
-        """1 GiB in a gzip of 1 MB, as manifest, list and blob."""
-        answer = encoded(bomb(1024 * MIB), "gzip")
+        """128 MiB in a gzip of 130 kB, as manifest, list and blob."""
+        answer = encoded(bomb(128 * MIB), "gzip")
         await self.withstands(lambda _: iter([answer]), rounds=1)
 
     @running

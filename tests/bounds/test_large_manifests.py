@@ -19,10 +19,10 @@ from tests.support.process import DaemonProcess, ProcessTestCase
 MIB = 1024 * 1024
 BUSY = 1.0
 """Seconds of the processor that the daemon may take for them before it answers others."""
-CPU = 3.5
-"""Seconds of the processor for ten of them, without the start; parsed, each costs three."""
+CPU = 2.5
+"""Seconds of the processor for five of them, without the start; parsed, each costs three."""
 LEFT = 20 * MIB
-"""By how much fifteen of them may have made the process grow when they have been sent."""
+"""By how much ten of them may have made the process grow when they have been sent."""
 PATH = "/v2/library/app/manifests"
 
 ENTRIES = b"[],"
@@ -99,10 +99,10 @@ class LargeManifests(ProcessTestCase):
             await client.get(path)
         return daemon, client
 
-    async def serve_ten(self, kind: str) -> None:
-        """Pull ten cold, and again after a restart from the store, at once each time."""
+    async def serve_five(self, kind: str) -> None:
+        """Pull five cold, and again after a restart from the store, at once each time."""
         daemon, client = await self.warm()
-        responses = await self.at_once(daemon, client, [f"{kind}-{number}" for number in range(10)])
+        responses = await self.at_once(daemon, client, [f"{kind}-{number}" for number in range(5)])
         digests = [response.headers["docker-content-digest"] for response in responses]
         self.bounded(daemon)
         await self.end(daemon, client)
@@ -128,21 +128,21 @@ class LargeManifests(ProcessTestCase):
 
     @running
     async def test_nothing_but_entries(self) -> None:
-        """A million entries in each of ten manifests delay nobody, from the store neither."""
-        await self.serve_ten("entries")
+        """A million entries in each of five manifests delay nobody, from the store neither."""
+        await self.serve_five("entries")
 
     @running
     async def test_nothing_but_layers(self) -> None:
         """Nor do tens of thousands of layers in each."""
-        await self.serve_ten("layers")
+        await self.serve_five("layers")
 
     @running
     async def test_memory(self) -> None:
-        """When fifteen have been served, cold, and twice at the same time, their memory is free again."""
+        """When ten have been served, cold, and twice at the same time, their memory is free again."""
         daemon, client = await self.warm()
         before = self.memory(daemon)
         digests = []
-        for number in range(15):
+        for number in range(10):
             data = document(number, SPACE)
             response = await self.pull(client, f"spaces-{number}")
             self.assertEqual(Digest.of(data).encoded, response.body.sha256.hexdigest())

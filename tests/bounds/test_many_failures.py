@@ -24,6 +24,8 @@ SLOWEST = 30.0
 """and seconds that the answer may take; on a busy machine most of them are other processes'."""
 GROWTH = 45 * MIB
 FILES = 2 * FAILURES + 500
+IMPATIENT = {"RES_OPTIONS": "timeout:1 attempts:1"}
+"""Where no name can be resolved, a look-up takes a second instead of many (resolv.conf(5))."""
 
 
 WATCH = """
@@ -82,7 +84,7 @@ class ManyFailures(ProcessTestCase):
             f'- {{namespace: silent.test, host: "{silent.host}", tls: false, response_timeout: 4s}}\n'
         )
         digest, _ = self.registry.add_image("library/app", "1")
-        daemon = DaemonProcess(reactor, self.root, upstreams, forked=True)
+        daemon = DaemonProcess(reactor, self.root, upstreams, environment=IMPATIENT, forked=True)
         self.addCleanup(daemon.end)
         self.port = await daemon.listening
         client = Client(reactor, self.port)

@@ -7,14 +7,23 @@ import sys
 from pathlib import Path
 
 import yaml
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from tests.support.daemon import reactor, running
+from tests.support.process import SOURCE, ListeningProcess
 
 TWISTD = "from twisted.scripts.twistd import run; run()"
 COMMANDS = (["-m", "oci_registry"], ["-c", TWISTD, "-n", "oci-registry"])
 SECRET = "Tr0ub4dor"
+
+
+class Checking(ListeningProcess):
+    """A command whose two outputs are kept apart."""
+
+    errors = b""
+
+    def errReceived(self, data: bytes) -> None:
+        self.errors += data
 
 
 class CheckConfig(TestCase):
@@ -35,11 +44,19 @@ class CheckConfig(TestCase):
             *("--check-config", "--upstream-config-file", str(self.upstreams)),
             *("filesystem", "--root", str(self.root)),
         ]
-        environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"]}
-        output, errors, status = await getProcessOutputAndValue(
-            sys.executable, arguments, environment, str(self.folder), reactor
+        environment = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]}
+        process = Checking(
+            reactor,
+            [sys.executable, *arguments],
+            environment,
+            forked=True,
+            path=str(self.folder),
         )
-        return output.decode(), errors.decode(), status
+        self.addCleanup(process.end)
+        process.listening.addErrback(lambda _: None)
+        await process.ended
+        assert process.status is not None
+        return process.output.decode(), process.errors.decode(), process.status
 
     @running
     async def test_good(self) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
-from pathlib import Path
+import resource
 
-from tests.support.daemon import reactor, running, until
-from tests.support.process import SOURCE, ListeningProcess, ProcessTestCase
+from tests.support.daemon import running, until
+from tests.support.process import ProcessTestCase
 
 
 class FileLimit(ProcessTestCase):
@@ -17,14 +14,14 @@ class FileLimit(ProcessTestCase):
     @running
     async def test_raised(self) -> None:
         """A soft limit below the hard one is raised to it by the time the daemon serves."""
-        command = [sys.executable, "-m", "oci_registry", "--listen", "127.0.0.1:0"]
-        command += ["filesystem", "--root", str(self.root)]
-        limited = f"ulimit -Sn 256 && ulimit -Hn 512 && exec {shlex.join(command)}"
-        daemon = ListeningProcess(reactor, ["/bin/sh", "-c", limited], {"PYTHONPATH": SOURCE})
-        self.addCleanup(daemon.end)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # A process is started with the limits of the one that starts it.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft // 2, hard))
+        try:
+            daemon = self.begin()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         await daemon.listening
         await until(lambda: b"storing in" in daemon.output)
-        limits = Path(f"/proc/{daemon.process.pid}/limits").read_text()
-        found = re.search(r"^Max open files +(\d+) +(\d+)", limits, re.MULTILINE)
-        assert found is not None
-        self.assertEqual(("512", "512"), found.groups())
+        found = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+        self.assertEqual((hard, hard), found)

@@ -14,21 +14,17 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.utils import getProcessOutput
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.support import process_state
-from tests.support.daemon import reactor, running
+from tests.support import fork_parent, process_state
+from tests.support.daemon import reactor, running, until
 from tests.support.forked import SOURCE, ForkedProcess, ForkParent, can_fork, spawn
+from tests.support.process import DaemonProcess
+from tests.support.workers import WorkersTestCase, children
 from tests.unit.test_lean_imports import imported
 
 ENVIRONMENT = {"PYTHONPATH": SOURCE, "OTHER": "größe"}
-# Whatever cannot be known at the start is executed later.
-_IMPORTED = """
-import runpy, sys
-runpy.run_path(sys.argv[1])["import_start"]()
-print(*(name for name, module in sys.modules.items() if type(module).__name__ != "_Later"))
-"""
+_IMPORT = f"import runpy; runpy.run_path({fork_parent.__file__!r})['import_start']()"
 
 
 class _Ended(ProcessProtocol):
@@ -141,12 +137,38 @@ class Forked(TestCase):
     @running
     async def test_imports(self) -> None:
         """It has imported nothing that a daemon imports only when it listens, or with TLS."""
-        args = ["-c", _IMPORTED, str(Path(SOURCE, "tests", "support", "fork_parent.py"))]
-        environment = {**os.environ, "PYTHONPATH": SOURCE}
-        output = await getProcessOutput(sys.executable, args, environment, None, reactor)
-        found = set(output.decode().split()) - {"runpy", "pkgutil"}
-        self.assertIn("oci_registry.service", found)
-        self.assertEqual(set(), found - imported(self.folder, "--listen", "127.0.0.1:0"))
+        options = ("--listen", "127.0.0.1:0")
+        # Whatever cannot be known at the start is executed later.
+        started, more = imported(self.folder, *options, then=[_IMPORT])
+        self.assertIn("oci_registry.service", started)
+        self.assertEqual({"runpy", "pkgutil"}, more - started)
+
+
+class Workers(WorkersTestCase):
+    """The process that forks the workers of a daemon that was forked."""
+
+    def names(self, daemon: DaemonProcess) -> list[str]:
+        """Return the names of the daemon's children, and of theirs."""
+        pids = children(daemon.process.pid)
+        return [Path(f"/proc/{pid}/cmdline").read_text().strip("\0") for pid in pids]
+
+    @running
+    async def test_forking(self) -> None:
+        """It is there before it is needed, has its own files only, and is started when it has ended."""
+        daemon, _ = await self.serve()
+        forking, *workers = children(daemon.process.pid)
+        expected = ["oci-registry: forking process", *(f"oci-registry: worker {n}" for n in (1, 2))]
+        self.assertEqual(expected, self.names(daemon))
+        files = Path(f"/proc/{forking}/fd")
+        # Outputs, the connection to the daemon, the listening socket, and its own pipes.
+        self.assertEqual({*map(str, range(9))}, {file.name for file in files.iterdir()})
+        limits = Path(f"/proc/{forking}/limits").read_text()
+        self.assertEqual(Path(f"/proc/{daemon.process.pid}/limits").read_text(), limits)
+        self.kill(forking)
+        again = b"2 workers accept connections"
+        await until(lambda: daemon.output.count(again) == 2)
+        self.assertFalse({forking, *workers} & {*children(daemon.process.pid)})
+        self.assertEqual(expected, self.names(daemon))
 
 
 class Which(SynchronousTestCase):

@@ -27,15 +27,6 @@ READING = (
 )
 
 
-def low_port() -> int:
-    """Return a free port that only root may have."""
-    for number in range(1023, 600, -1):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", number))
-            return number
-    raise SkipTest("no low port is free")
-
-
 class AnotherUser(WorkersTestCase):
     """``twistd --uid --gid``, with workers, on a low port, with sockets for admins and a store of that user."""
 
@@ -56,9 +47,24 @@ class AnotherUser(WorkersTestCase):
             os.chown(folder, self.user.pw_uid, self.user.pw_gid)
         self.socket = self.folder / "a.sock"
 
+    def low_port(self) -> int:
+        """Return a free port that only root may have.
+
+        A name of it is bound as well, so that no other run of this test in the same network takes it before
+        the daemon does.
+        """
+        for number in range(1023, 600, -1):
+            claim = socket.socket(socket.AF_UNIX)
+            self.addCleanup(claim.close)
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                claim.bind(f"\0oci-registry-tests-{number}")
+                probe.bind(("127.0.0.1", number))
+                return number
+        raise SkipTest("no low port is free")
+
     async def begin_as_other(self) -> tuple[ListeningProcess, Client]:
         """Start it, and wait for its workers."""
-        port = low_port()
+        port = self.low_port()
         config = self.folder / "upstreams.yaml"
         config.write_text(f'- {{namespace: docker.io, host: "{self.registry.host}", tls: false}}\n')
         twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
@@ -10,8 +12,9 @@ from twisted.trial.unittest import TestCase
 from tests.support.daemon import reactor, running, until
 from tests.support.process import DaemonProcess
 
-SECRET = "Tr0ub4dor"
-CREDENTIALS = json.dumps({"docker.io": {"username": "alice", "password": SECRET}})
+PASSWORD = "Tr0ub4dor"
+KEY = "c0rrecthorse"
+CREDENTIALS = json.dumps({"docker.io": {"username": "alice", "password": PASSWORD}})
 NOBODY = "127.0.0.1:1"
 
 
@@ -41,32 +44,29 @@ class ProcessTitle(TestCase):
         path.write_text(CREDENTIALS)
         daemon = await self.start("--upstream-credentials-file", str(path))
         self.assertEqual(self.shown(daemon).split("\0"), daemon.command)
+        self.assertEqual(self.shown(daemon, "comm"), Path(sys.executable).name)
 
     @running
-    async def test_upstream_credentials(self) -> None:
-        """Credentials for upstreams are hidden, and everything else stays."""
-        plain = await self.start()
+    async def test_secrets(self) -> None:
+        """Credentials for upstreams and the secret key of a bucket are hidden, and everything else stays.
+
+        No trace of them is left behind the title, and the log has none, but warns of both.
+        """
         daemon = await self.start(
             *("--upstream-credentials", CREDENTIALS),
             f"--upstream-credentials={CREDENTIALS}",
-        )
-        shown = self.shown(daemon)
-        self.assertEqual(2, " ".join(daemon.command).count(CREDENTIALS))
-        self.assertEqual(shown, " ".join(daemon.command).replace(CREDENTIALS, "***"))
-        self.assertEqual(self.shown(daemon, "comm"), self.shown(plain, "comm"))
-
-    @running
-    async def test_secret_key(self) -> None:
-        """The secret key of a bucket is hidden; no trace of it is left behind the title."""
-        daemon = await self.start(
             storage=[
                 *("s3", "--host", f"http://{NOBODY}", "--bucket", "cache"),
                 *("--spool", str(self.folder / "spool"), "--access-key", "alice"),
-                *("--secret-key", SECRET, f"--secret-key={SECRET}"),
-            ]
+                *("--secret-key", KEY, f"--secret-key={KEY}"),
+            ],
         )
-        shown = self.shown(daemon)
-        self.assertEqual(2, " ".join(daemon.command).count(SECRET))
-        self.assertEqual(shown, " ".join(daemon.command).replace(SECRET, "***"))
-        await until(lambda: b"process list" in daemon.output)
-        self.assertNotIn(SECRET, daemon.output.decode())
+        given, shown = " ".join(daemon.command), self.shown(daemon)
+        self.assertEqual((2, 2), (given.count(CREDENTIALS), given.count(KEY)))
+        self.assertEqual(shown, given.replace(CREDENTIALS, "***").replace(KEY, "***"))
+        self.assertEqual(self.shown(daemon, "comm"), Path(sys.executable).name)
+        for what in (b"secret key is", b"credentials are"):
+            warning = re.compile(rb" warn .*" + what + rb" visible in the process list")
+            await until(lambda it=warning: bool(it.search(daemon.output)))  # type: ignore[misc]
+        for secret in (PASSWORD, KEY):
+            self.assertNotIn(secret, daemon.output.decode())

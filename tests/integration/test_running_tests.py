@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -29,10 +30,17 @@ class Dying(TestCase):
 """
 
 
+# As "python -m tests", but what most tests import is not imported beforehand: it is not needed by samples.
+_WITHOUT_SHARED = (
+    "-c",
+    "import sys, tests.__main__ as m; sys.exit(m.main(sys.argv[1:], shared=()))",
+)
+
+
 class Running(SynchronousTestCase):
     """A process that runs samples of tests."""
 
-    def run_tests(self, *names: str, **modules: str) -> tuple[int, str]:
+    def run_tests(self, program: Sequence[str], *names: str, **modules: str) -> tuple[int, str]:
         """Run tests of these *modules*; return the exit status and what was shown."""
         folder = short_folder(self)
         for name, source in modules.items():
@@ -40,10 +48,10 @@ class Running(SynchronousTestCase):
             (folder / "samples" / "__init__.py").touch()
             (folder / "samples" / f"test_{name}.py").write_text(source)
         done = subprocess.run(
-            [sys.executable, "-m", "tests", "--jobs=1", *names],
+            [sys.executable, *program, "--jobs=1", *names],
             check=False,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join((SOURCE, str(folder)))},
+            env={"PYTHONPATH": os.pathsep.join((SOURCE, str(folder)))},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -54,7 +62,9 @@ class Running(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """Failures, errors, what was skipped, unknown names and a process that dies are shown."""
-        status, shown = self.run_tests("samples", "unknown", mixed=_MIXED, zz_dying=_DYING)
+        status, shown = self.run_tests(
+            _WITHOUT_SHARED, "samples", "unknown", mixed=_MIXED, zz_dying=_DYING
+        )
         self.assertEqual(status, 1, shown)
         self.assertIn("1 != 2", shown)
         self.assertIn("oddity", shown)
@@ -65,6 +75,8 @@ class Running(SynchronousTestCase):
 
     def test_good(self) -> None:
         """One test can be named, and if it succeeds, so does the whole."""
-        status, shown = self.run_tests("samples.test_mixed.Mixed.test_good", mixed=_MIXED)
+        status, shown = self.run_tests(
+            ("-m", "tests"), "samples.test_mixed.Mixed.test_good", mixed=_MIXED
+        )
         self.assertEqual(status, 0, shown)
         self.assertIn("PASSED (successes=1)", shown)

@@ -2,6 +2,9 @@
 
 Its argument is the number of a socket. It sends ``ready`` there, then gets requests, each a JSON document
 with open files, and sends the number of a new process for each. It ends when the other side is gone.
+
+A daemon with workers starts a process that forks these (`oci_registry.workers.forking`). It has imported what
+that process imports, and has a child that becomes it the first time.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -26,6 +29,9 @@ MAX_REQUEST = 128 * 1024
 """The most bytes of a request."""
 _IGNORED = {signal.SIGPIPE, signal.SIGXFSZ}
 """What Python ignores."""
+_LIMITS = {name: number for name, number in vars(resource).items() if name.startswith("RLIMIT_")}
+_FORKING = "oci_registry.workers.forking"
+"""The program that a daemon with workers starts."""
 MAX_FILES = 16
 """The most open files that a process can be given."""
 
@@ -37,8 +43,26 @@ LATER = (
     "oci_registry.config.upstreams",
     "oci_registry.upstream.connecting",
     "oci_registry.commands.main",
+    "oci_registry.workers.worker",
+    "oci_registry.workers.options",
 )
-"""What it imports for a file of upstreams and for its first miss, and what commands do."""
+"""What it imports for a file of upstreams and for its first miss, what commands do, and what workers do."""
+
+
+def describe(
+    command: Sequence[str], environment: Mapping[str, str], files: Mapping[int, int], folder: str
+) -> bytes:
+    """Return a request for a process that has the limits of this one; the files are sent with it."""
+    os.umask(umask := os.umask(0o77))
+    request = {
+        "command": [*command],
+        "environment": {**environment},
+        "files": [*files],
+        "folder": folder,
+        "umask": umask,
+        "limits": {name: resource.getrlimit(number) for name, number in _LIMITS.items()},
+    }
+    return json.dumps(request).encode()
 
 
 def import_start() -> None:
@@ -115,7 +139,9 @@ def become(request: Mapping[str, Any], inherited: Mapping[str, str]) -> None:
     sys.stderr = sys.__stderr__ = _standard(2, sys.stderr)  # type: ignore[misc]
     command = request["command"]
     sys.orig_argv[:] = command
-    sys.argv[:] = ["-m", *command[3:]]
+    sys.argv[:] = command[command.index("-m") :]
+    # Its name: it is replaced when the module is run.
+    del sys.argv[1]
     sys.path[0] = os.getcwd()
     sys.modules["__main__"] = ModuleType("__main__")
 
@@ -148,12 +174,64 @@ def _standard(number: int, parents: Any) -> Any:
     return stream
 
 
+def fork_in_advance(inherited: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """Fork a child that becomes the first process that forks workers, when this one starts it.
+
+    In the child, return the request for that, with its files open; in this process, return None.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        _start_by(ours, pid)
+        return None
+    ours.detach()
+    control = theirs.detach()
+    _keep_only({control: control})
+    with socket.socket(fileno=control) as asking:
+        data, files, _, _ = socket.recv_fds(asking, MAX_REQUEST, MAX_FILES)
+    if not data:
+        # The daemon has ended without it.
+        os._exit(0)
+    request: dict[str, Any] = json.loads(data)
+    _keep_only(dict(zip(request["files"], files, strict=True)))
+    return request
+
+
+def _start_by(control: socket.socket, pid: int) -> None:
+    """Let the reactor start the program of workers once by asking a child for it."""
+    posixbase: Any = import_module("twisted.internet.posixbase")
+    start = posixbase.PosixReactorBase.spawnProcess
+
+    def spawn(reactor: Any, protocol: Any, executable: str, args: Any, **more: Any) -> Any:
+        if control.fileno() < 0 or [*args[1:4]] != ["-P", "-m", _FORKING]:
+            return start(reactor, protocol, executable, args, **more)
+        process: Any = import_module("twisted.internet.process")
+
+        class Asked(process.Process):  # type: ignore[misc]
+            """A process that is forked already."""
+
+            def _fork(self, *_: Any, fdmap: Mapping[int, int], **__: Any) -> None:
+                with control:
+                    request = describe(args, more["env"], fdmap, os.getcwd())
+                    socket.send_fds(control, [request], [*fdmap.values()])
+                self.pid, self.status = pid, -1
+
+        return Asked(
+            reactor, executable, args, more["env"], None, protocol, childFDs=more["childFDs"]
+        )
+
+    posixbase.PosixReactorBase.spawnProcess = spawn
+
+
 def main() -> None:
     """Serve; and in a new process, run the module that the request names."""
     inherited = dict(os.environ)
     import_start()
     for name in LATER:
         import_module(name)
+    # It finds out where a process has its name, which it cannot when the variables are others.
+    vars(import_module("setproctitle"))["getproctitle"]()
     gc.collect()
     # Whoever is forked need not look at all of that for garbage.
     gc.freeze()
@@ -165,8 +243,13 @@ def main() -> None:
             control.detach()
     if request is not None:
         become(request, inherited)
+        forking = None
+        if "--workers" in request["command"]:
+            forking = fork_in_advance(inherited)
+        if forking is not None:
+            become(forking, inherited)
         run: Any = vars(runpy)["_run_module_as_main"]
-        run(request["command"][2])
+        run(_FORKING if forking is not None else request["command"][2])
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import json
 import os
 import re
-import resource
 import socket
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from typing import Any
 from twisted.internet.process import Process
 
 from oci_registry.config.process_title import mask
+from tests.support.fork_parent import describe
 
 SOURCE = str(Path(__file__).parents[2])
 """Where Python finds the project."""
@@ -36,7 +35,6 @@ _INTERPRETER = re.compile(r"PYTHON.*|LANG|LANGUAGE|LC_.*")
 # What libraries have read by then, and places to listen at for which TLS is there from the beginning.
 _LIBRARIES = re.compile(r"LD_.*|MALLOC_.*|GLIBC_.*|OPENSSL_.*")
 _TLS = re.compile(r"(?:^|[\s=:])(?:ssl|tls|le):")
-_LIMITS = {name: number for name, number in vars(resource).items() if name.startswith("RLIMIT_")}
 # From <linux/prctl.h>.
 _SET_CHILD_SUBREAPER = 36
 
@@ -117,18 +115,10 @@ class ForkParent:
 
         *files*: its open files, by their numbers there and here.
         """
-        os.umask(umask := os.umask(0o77))
-        request = {
-            "command": [*command],
-            "environment": {**environment},
-            "files": [*files],
-            "folder": folder,
-            "umask": umask,
-            "limits": {name: resource.getrlimit(number) for name, number in _LIMITS.items()},
-        }
+        request = describe(command, environment, files, folder)
         self._adopt(True)
         try:
-            socket.send_fds(self._control, [json.dumps(request).encode()], [*files.values()])
+            socket.send_fds(self._control, [request], [*files.values()])
             return int(self._control.recv(20))
         finally:
             self._adopt(False)

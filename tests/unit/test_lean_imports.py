@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import linecache
-import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -34,12 +34,17 @@ from oci_registry.lean_imports import (
 _START = """
 import os, sys
 from oci_registry.lean_imports import executing_later
-with executing_later():
-    from oci_registry.__main__ import _parse
-    config = _parse(sys.argv[1:])
-config.loadedPlugins[config.subCommand].makeService(config.subOptions)
-executed = [name for name, module in sys.modules.items() if type(module).__name__ != "_Later"]
-print(*executed, sep="\\n")
+def start(*options):
+    with executing_later():
+        from oci_registry.__main__ import _parse
+        config = _parse([*options, *sys.argv[-3:]])
+    config.loadedPlugins[config.subCommand].makeService(config.subOptions)
+start(*sys.argv[1:-3])
+"""
+_TELL = """
+print(*(name for name, module in sys.modules.items() if type(module).__name__ != "_Later"))
+"""
+_END = """
 sys.stdout.flush()
 os._exit(0)
 """
@@ -95,23 +100,23 @@ LATER = {
 }
 
 
-def imported(folder: Path, *options: str) -> set[str]:
-    """Return the modules that a daemon with these options has imported when it is about to start."""
-    command = [
-        sys.executable,
-        "-c",
-        _START,
-        *options,
-        "filesystem",
-        "--root",
-        str(folder / "store"),
-    ]
-    path = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": path}
+def imported(folder: Path, *options: str, then: Sequence[str] = ()) -> list[set[str]]:
+    """Return the modules that a daemon with these options has imported when it is about to start.
+
+    *then*: statements that are executed after that, each with the modules that are imported afterwards;
+    *start* is a function that starts another daemon, with other options.
+    """
+    script = _TELL.join((_START, *then, _END))
+    arguments = [*options, "filesystem", "--root", str(folder / "store")]
     done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=60
+        [sys.executable, "-c", script, *arguments],
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    return set(done.stdout.split())
+    return [set(line.split()) for line in done.stdout.splitlines()]
 
 
 class Start(SynchronousTestCase):
@@ -122,44 +127,41 @@ class Start(SynchronousTestCase):
         self.folder.mkdir()
 
     def test_filesystem(self) -> None:
-        """Nothing that only a miss, TLS, a bucket or another command needs is imported."""
-        found = imported(self.folder, "--listen", "127.0.0.1:0")
+        """Nothing that only a miss, TLS, a bucket or another command needs is imported.
+
+        Neither are plugins looked for to listen at a socket. Where they are, TLS is not brought along.
+        """
+        places = ("127.0.0.1:0", f"unix:{self.folder}/socket")
+        options = [word for place in places for word in ("--listen", place)]
+        found, later = imported(
+            self.folder,
+            *options,
+            then=["start('--listen', '127.0.0.1:0', '--admin-listen', 'tcp6:0')"],
+        )
         self.assertIn("oci_registry.service", found)
         self.assertEqual(set(), found & LATER)
         # The configuration is written in Python.
         self.assertNotIn("yaml", found)
+        self.assertIn("unittest", later)
+        self.assertNotIn("OpenSSL", later)
 
     def test_upstream_file(self) -> None:
-        """Neither is it with a file of upstreams, unless certificates must be looked at."""
+        """Neither is it with a file of upstreams, unless certificates must be looked at.
+
+        What makes the status page is not imported with the admin API either, which programs use too.
+        """
         file = self.folder / "upstreams.yaml"
         file.write_text(
             "- {namespace: a.example, host: a.example}\n- {namespace: '*', host: '*'}\n"
         )
-        self.assertEqual(set(), imported(self.folder, "--upstream-config-file", str(file)) & LATER)
-
-    def test_status_page(self) -> None:
-        """What makes the status page is not imported with the admin API, which programs use too."""
-        script = "import sys, oci_registry.admin_pages; print(*(name for name in sys.modules))"
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        self.assertNotIn("oci_registry.admin.page", done.stdout.split())
-
-    def test_socket(self) -> None:
-        """No plugins are looked for to listen at a socket."""
-        place = f"unix:{self.folder}/socket"
-        self.assertEqual(set(), imported(self.folder, "--listen", place) & LATER)
+        options = ("--upstream-config-file", str(file))
+        found, later = imported(self.folder, *options, then=["import oci_registry.admin_pages"])
+        self.assertEqual(set(), found & LATER)
+        self.assertIn("oci_registry.admin_pages", later)
+        self.assertNotIn("oci_registry.admin.page", later)
 
     def test_tls(self) -> None:
         """A place to listen that may need TLS brings it along from the beginning."""
-        found = imported(self.folder, "--listen", "127.0.0.1:0", "--admin-listen", "tcp6:0")
-        self.assertNotIn("OpenSSL", found)
         # Twisted tells a socket of systemd by its name only when it listens.
         self.assertFalse(all_plain(["ssl:0:privateKey=key.pem"]))
 
@@ -324,7 +326,7 @@ class Later(SynchronousTestCase):
         )
         done = subprocess.run(
             [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={"PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=subprocess.PIPE,
             text=True,
             check=True,
