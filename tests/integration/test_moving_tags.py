@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.task import deferLater
+
 from oci_registry.config.settings import AgeRule, MinAges, UpstreamSettings
 from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.spec.digest import Digest
@@ -252,6 +254,8 @@ class Workers(WorkersTestCase):
         moved = reactor.seconds()
         served: list[tuple[float, str]] = []
         while str(two) not in {digest for _, digest in served[-20:]}:
+            if reactor.seconds() < moved + 2.5:
+                await deferLater(reactor, 0.02)
             for each in (client, Client(reactor, self.number)):
                 got = await each.get(PATH)
                 self.assertEqual(200, got.status)

@@ -217,6 +217,7 @@ class Answers(WorkersTestCase):
         )
         page = b""
         while not all(line in page for line in wanted):
+            await deferLater(reactor, 0.02)
             page = bytes((await client.get("/metrics", Connection="close")).body)
         for connection in opened:
             connection.leave()
