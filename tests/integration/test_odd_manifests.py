@@ -89,12 +89,13 @@ class OddManifests(MirrorTestCase):
             {"manifests": []},
             {"a": 1},
         ]
-        answers = []
-        for document in documents:
-            raw = json.dumps(document).encode()
-            for claimed in (Digest.of(raw), None):
-                answers.append((self.answer(raw, CUSTOM, claimed), Digest.of(raw), CUSTOM))
-        await self.pulls(*answers)
+        await self.pulls(
+            *(
+                (self.answer(raw, CUSTOM, claimed), Digest.of(raw), CUSTOM)
+                for raw in (json.dumps(document).encode() for document in documents)
+                for claimed in (Digest.of(raw), None)
+            )
+        )
 
     @running
     async def test_verified(self) -> None:

@@ -319,7 +319,7 @@ class Going(ScrubTestCase):
     async def test_sweep_meanwhile(self) -> None:
         """A sweep and evictions may continue at the same time."""
         daemon = await self.filled()
-        digests = self.fill(60)
+        digests = self.fill(30)
         await self.stored(daemon, digests)
         flip(self.root / blob_key(digests[3]))
         self.time.forward(15 * 86400)
