@@ -23,12 +23,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import get_context, util
 from pathlib import Path
 
 from attrs import Factory, define
-from twisted.python import log
+from twisted.logger import (
+    FileLogObserver,
+    LogEvent,
+    formatEventAsClassicLogText,
+    globalLogBeginner,
+)
 from twisted.python.filepath import FilePath
 from twisted.trial.reporter import TestResult
 from twisted.trial.runner import TestLoader, TrialSuite
@@ -129,6 +134,16 @@ class _Memory:
 _memory = _Memory()
 
 
+def _line(event: LogEvent) -> str | None:
+    """Return what the log says of an event."""
+    return formatEventAsClassicLogText(event, formatTime=lambda when: _time_of(int(when or 0)))
+
+
+@lru_cache(1)
+def _time_of(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(second))
+
+
 def _begin(folder: str) -> None:
     """Make a process that was forked one that runs tests, in a folder of its own."""
     own = Path(folder) / str(os.getpid())
@@ -137,10 +152,8 @@ def _begin(folder: str) -> None:
     if sys.platform == "linux":
         # It would wait for work forever if the first process was killed.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    observer = log.FileLogObserver((own / "test.log").open("w"))
-    # Otherwise the difference to UTC is found out again for each line.
-    observer.timeFormat = "%H:%M:%S"
-    log.startLoggingWithObserver(observer.emit, setStdout=False)
+    observer = FileLogObserver((own / "test.log").open("w"), _line)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     # What tests have left to be done at the end of the process is done only so.
     util.Finalize(None, atexit._run_exitfuncs, exitpriority=0)
     faulthandler.enable()

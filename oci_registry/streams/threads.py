@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
+from time import monotonic
 from typing import Protocol, TypeVar
 
 from attrs import field, frozen
@@ -52,10 +53,13 @@ class Workers:
         Blocks until then, but no longer than *seconds*. Threads that hang are left behind, and end
         with the process.
         """
-        stopping = Thread(target=self._pool.stop, daemon=True)
-        stopping.start()
-        stopping.join(seconds)
-        return not stopping.is_alive()
+        # The pool itself would wait for them without end.
+        threads, self._pool.threads = self._pool.threads, []
+        self._pool.stop()
+        end = monotonic() + seconds
+        for thread in threads:
+            thread.join(max(0.0, end - monotonic()))
+        return not any(thread.is_alive() for thread in threads)
 
     def replace(self, returned: Deferred[None]) -> None:
         """Add a thread in place of one that hangs, until *returned* fires."""

@@ -66,7 +66,7 @@ class Trouble(AccountTestCase):
     async def damaged(self, *damages: Damage, name: str = FILE) -> None:
         """Damage a file again and again, and look at the sums each time."""
         daemon, number = await self.start(), 0
-        for _ in range(40):
+        for _ in range(16):
             number += 1
             await self.pull(number)
         await self.recovered(daemon)
@@ -74,7 +74,7 @@ class Trouble(AccountTestCase):
             path = self.root / name
             if path.exists():
                 damage(path)
-            for _ in range(5):
+            for _ in range(3):
                 number += 1
                 await self.pull(number)
             await self.idle()

@@ -77,7 +77,7 @@ class Commands(MirrorTestCase):
         self.assertTrue(any(re.fullmatch(r"  size: .* in 0 of 1 blobs", each) for each in lines))
         # Of an image that cannot be had, that is what one wants to know.
         self.registry.script("/manifests/", Reply(500))
-        await self.client.get("/v2/library/other/manifests/1")
+        await self.time.hurry(self.client.get("/v2/library/other/manifests/1"))
         ran = await self.command("why", "other:1")
         self.assertEqual(3, ran.status)
         self.assertRegex(ran.out, r"\n      last error [0-9.]+ s ago: .*500")

@@ -136,7 +136,7 @@ class Cycles(AdminTestCase):
         await self.start(self.upstream("docker.io", retries=0))
 
         async def fail(number: int) -> None:
-            got = await self.client.get(paths[number])
+            got = await self.time.hurry(self.client.get(paths[number]))
             self.assertFalse(got.status == 200 and got.complete)
 
         for reply in (

@@ -89,21 +89,31 @@ class Missing(ScrubTestCase):
     @running
     async def test_manifest(self) -> None:
         """A manifest that is missing or corrupt is fetched again, by tag and by digest; its tag stays."""
-        for spoil in (self.remove, self.empty, self.folder, self.symlink, self.forbidden):
-            for reference in ("1", str(self.manifest)):
-                await self.afresh()
-                await self.filled()
-                await self.stop()
-                path = self.root / manifest_key("docker.io", self.manifest)
-                whole = path.read_bytes()
-                spoil(path)
-                daemon = await self.start()
-                for method in ("HEAD", "GET"):
-                    got = await self.manifest_of(reference, method)
-                    self.assertEqual(200, got.status)
-                    self.assertEqual(str(self.manifest), got.headers["docker-content-digest"])
-                await until(lambda daemon=daemon: not len(daemon.parts.records))  # type: ignore[misc]
-                self.assertEqual(whole, path.read_bytes())
+        spoils = (self.remove, self.empty, self.folder, self.symlink, self.forbidden)
+        daemon = await self.start()
+        images = []
+        for number, spoil in enumerate(spoils * 2):
+            tag = f"m{number}"
+            digest, _ = self.registry.add_image(REPOSITORY, tag)
+            self.assertEqual(200, (await self.manifest_of(tag, "GET")).status)
+            reference = tag if number < len(spoils) else str(digest)
+            images.append((digest, reference, spoil))
+        await self.settled(daemon)
+        await self.stop()
+        stored = []
+        for digest, _, spoil in images:
+            path = self.root / manifest_key("docker.io", digest)
+            stored.append((path, path.read_bytes()))
+            spoil(path)
+        daemon = await self.start()
+        for digest, reference, _ in images:
+            for method in ("HEAD", "GET"):
+                got = await self.manifest_of(reference, method)
+                self.assertEqual(200, got.status)
+                self.assertEqual(str(digest), got.headers["docker-content-digest"])
+        await until(lambda: not len(daemon.parts.records))
+        for path, whole in stored:
+            self.assertEqual(whole, path.read_bytes())
 
     async def manifest_of(self, reference: str, method: str) -> Response:
         return await self.client.get(f"/v2/{REPOSITORY}/manifests/{reference}", method)
@@ -111,17 +121,29 @@ class Missing(ScrubTestCase):
     @running
     async def test_tag(self) -> None:
         """A tag whose record is missing or corrupt is requested again."""
-        for spoil in (self.remove, self.empty, self.folder, self.symlink, self.forbidden):
-            await self.afresh()
-            await self.filled()
-            await self.stop()
-            path = self.root / tag_key("docker.io", REPOSITORY, "1")
+        spoils = (self.remove, self.empty, self.folder, self.symlink, self.forbidden)
+        daemon = await self.start()
+        tags = {}
+        for number in range(len(spoils)):
+            tag = f"t{number}"
+            tags[tag], _ = self.registry.add_image(REPOSITORY, tag)
+            self.assertEqual(200, (await self.manifest_of(tag, "GET")).status)
+        await self.settled(daemon)
+        await self.stop()
+        paths = {tag: self.root / tag_key("docker.io", REPOSITORY, tag) for tag in tags}
+        for path, spoil in zip(paths.values(), spoils, strict=True):
+            self.assertTrue(path.is_file())
             spoil(path)
-            daemon = await self.start()
-            got = await self.manifest_of("1", "GET")
-            self.assertEqual(200, got.status)
-            await until(lambda daemon=daemon: not len(daemon.parts.records))  # type: ignore[misc]
-            self.assertIn(str(self.manifest), path.read_text())
+        daemon = await self.start()
+        self.registry.asked.clear()
+        for tag in tags:
+            self.assertEqual(200, (await self.manifest_of(tag, "GET")).status)
+        await until(lambda: not len(daemon.parts.records))
+        for (tag, digest), spoil in zip(tags.items(), spoils, strict=True):
+            # Nothing is forbidden to root.
+            if os.geteuid() or spoil != self.forbidden:
+                self.assertTrue(self.registry.matching(f"manifests/{tag}"), tag)
+            self.assertIn(str(digest), paths[tag].read_text())
 
     @running
     async def test_folder_with_content(self) -> None:

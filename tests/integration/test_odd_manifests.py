@@ -19,26 +19,38 @@ HTML = b"<!doctype html><html><body>Please log in</body></html>"
 class OddManifests(MirrorTestCase):
     """A mirror of a registry that has all kinds of manifests."""
 
-    async def pulls(self, reply: Reply, digest: Digest, media_type: str) -> None:
-        """What the registry answers comes by digest and by tag, and after a restart from the store."""
-        for reference in (str(digest), "odd"):
-            await self.start()
-            self.registry.script("/manifests/", reply)
+    async def pulls(self, *answers: tuple[Reply, Digest, str]) -> None:
+        """What a registry answers comes by digest and by tag, and after a restart from the store.
+
+        Each answer is that of two registries: from one it is pulled by its digest, from one by a tag.
+        """
+        pulled = [
+            (f"r{number}-{kind}.example", reference, *answer)
+            for number, answer in enumerate(answers)
+            for kind, reference in (("digest", str(answer[1])), ("tag", "odd"))
+        ]
+        upstreams = [self.upstream(namespace) for namespace, *_ in pulled]
+        await self.start(*upstreams)
+        for namespace, reference, reply, digest, media_type in pulled:
+            # Each registry has repositories of its own, by which its requests are known.
+            path = f"/v2/{namespace[:-8]}/app/manifests"
+            self.registry.script(path, reply)
             for method in ("HEAD", "GET"):
-                got = await self.client.get(f"{PATH}/{reference}", method)
+                got = await self.client.get(f"{path}/{reference}?ns={namespace}", method)
                 self.assertEqual(200, got.status, bytes(got.body))
                 self.assertEqual(str(digest), got.headers["docker-content-digest"])
                 self.assertEqual(media_type, got.headers["content-type"])
                 self.assertEqual(str(len(reply.body)), got.headers["content-length"])
             self.assertEqual(reply.body, bytes(got.body))
-            await self.stop()
-            await self.start()
-            self.registry.script("/manifests/", Reply(500))
+        await self.stop()
+        await self.start(*upstreams)
+        self.registry.script("/manifests/", Reply(500))
+        for namespace, reference, reply, digest, media_type in pulled:
             for name in (reference, str(digest)):
-                again = await self.client.get(f"{PATH}/{name}")
+                path = f"/v2/{namespace[:-8]}/app/manifests/{name}?ns={namespace}"
+                again = await self.client.get(path)
                 self.assertEqual(reply.body, bytes(again.body))
                 self.assertEqual(media_type, again.headers["content-type"])
-            await self.afresh()
 
     def answer(self, raw: bytes, header: str | None, digest: Digest | None) -> Reply:
         """Return a registry's answer."""
@@ -50,10 +62,13 @@ class OddManifests(MirrorTestCase):
         """The digest of a signed schema 1 manifest is that of its payload, claimed or not."""
         payload = schema_1("sha256:" + "a" * 64)
         raw, digest = signed(payload), Digest.of(payload)
-        for header in (DOCKER_SCHEMA1_SIGNED, "application/json", None):
-            for claimed in (digest, None):
-                reply = self.answer(raw, header, claimed)
-                await self.pulls(reply, digest, DOCKER_SCHEMA1_SIGNED)
+        await self.pulls(
+            *(
+                (self.answer(raw, header, claimed), digest, DOCKER_SCHEMA1_SIGNED)
+                for header in (DOCKER_SCHEMA1_SIGNED, "application/json", None)
+                for claimed in (digest, None)
+            )
+        )
 
     @running
     async def test_asked_for(self) -> None:
@@ -74,23 +89,29 @@ class OddManifests(MirrorTestCase):
             {"manifests": []},
             {"a": 1},
         ]
-        for document in documents:
-            raw = json.dumps(document).encode()
-            for claimed in (Digest.of(raw), None):
-                await self.pulls(self.answer(raw, CUSTOM, claimed), Digest.of(raw), CUSTOM)
+        await self.pulls(
+            *(
+                (self.answer(raw, CUSTOM, claimed), Digest.of(raw), CUSTOM)
+                for raw in (json.dumps(document).encode() for document in documents)
+                for claimed in (Digest.of(raw), None)
+            )
+        )
 
     @running
     async def test_verified(self) -> None:
         """With the right digest anything is passed on as it came."""
         nested = b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
         latin_1 = '{"by":"J\u00fcrgen"}'.encode("latin-1")
-        for raw in (b'{"a":1}', latin_1, nested, HTML, b"\x80\x04\x00\n\r", b"plain"):
-            for header, served in (
-                ("text/plain", "text/plain"),
-                (None, "application/octet-stream"),
-            ):
-                reply = self.answer(raw, header, Digest.of(raw))
-                await self.pulls(reply, Digest.of(raw), served)
+        await self.pulls(
+            *(
+                (self.answer(raw, header, Digest.of(raw)), Digest.of(raw), served)
+                for raw in (b'{"a":1}', latin_1, nested, HTML, b"\x80\x04\x00\n\r", b"plain")
+                for header, served in (
+                    ("text/plain", "text/plain"),
+                    (None, "application/octet-stream"),
+                )
+            )
+        )
 
     @running
     async def test_portal(self) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
+from itertools import count
 from random import Random
 from typing import Any
 
-from oci_registry.spec.digest import Digest
 from oci_registry.streams.body import SLOWEST
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
@@ -15,37 +14,36 @@ from tests.support.patterns import noise
 from tests.support.streams import LIMITS
 
 MIB = 1024 * 1024
-SIZE = 4 * MIB
-OFFSETS = sorted(Random(20).sample(range(1, SIZE), 20))
+SIZE = 2 * MIB
+# Not in the first bytes: a reset could overtake the headers, after which the whole is asked for again.
+OFFSETS = sorted(Random(20).sample(range(100_000, SIZE), 20))
 BODY_TIMEOUT = 60.0
 
 
-@cache
-def long_blob() -> tuple[bytes, Digest]:
-    """Return the blob and its digest, made once."""
-    data = noise(6, SIZE)
-    return data, Digest.of(data)
-
-
 class LongBlob(MirrorTestCase):
-    """One blob of 4 MiB, which is pulled cold again and again."""
+    """Blobs of 2 MiB, each of which is pulled once."""
 
     timeout = 300
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.data, self.digest = long_blob()
-        self.registry.blobs[str(self.digest)] = self.data
-        self.etag = f'"{self.digest}"'
-        self.path = f"/v2/library/app/blobs/{self.digest}"
+    seeds = count(1)
 
     async def begin_cold(self, spoilt: Any) -> Response:
-        """Begin to pull through a new daemon; the first answer of upstream has *spoilt* in it."""
-        await self.afresh()
-        await self.start()
-        first = Reply(body=self.data, headers={"ETag": self.etag}, **spoilt)
+        """Begin to pull another blob; the first answer of upstream has *spoilt* in it."""
+        if not self.daemons:
+            await self.start()
+        await self.idle()
+        # No connection is used again: a request that fails on one that was would be repeated.
+        await self.registry.stop()
+        await until(lambda: not self.registry.channels)
+        self.registry.start(self.time)
+        self.registry.unscript()
+        self.registry.asked.clear()
+        self.registry.blobs.clear()
+        data = noise(next(self.seeds), SIZE)
+        digest = self.registry.add_blob(data)
+        self.etag = f'"{digest}"'
+        first = Reply(body=data, headers={"ETag": self.etag}, **spoilt)
         self.registry.script("/blobs/", in_turn(first))
-        return await self.client.begin_hashed(self.path)
+        return await self.client.begin_compared(f"/v2/library/app/blobs/{digest}", data)
 
     async def visible(self, response: Response, at: int) -> None:
         """Wait until the client has what it can have of the first *at* bytes."""
@@ -55,7 +53,7 @@ class LongBlob(MirrorTestCase):
         """The client gets one whole response, made of two of upstream's; return where they meet."""
         await response.done
         self.assertEqual((200, True, SIZE), (response.status, response.complete, response.length))
-        self.assertEqual(self.digest.encoded, response.body.sha256.hexdigest(), f"broken at {at}")
+        self.assertTrue(response.body.right, f"broken at {at}")
         first, second = self.registry.matching("/blobs/")
         self.assertNotIn("range", first.headers)
         self.assertEqual(self.etag, second.headers["if-range"])
@@ -138,5 +136,5 @@ class Breaking(LongBlob):
                 self.time.forward(pause)
             await response.done
             self.assertEqual((200, True), (response.status, response.complete))
-            self.assertEqual(self.digest.encoded, response.body.sha256.hexdigest())
+            self.assertTrue(response.body.right, f"slow from {at} on")
             self.assertEqual(1, self.registry.count("/blobs/"))

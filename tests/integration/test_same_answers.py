@@ -32,6 +32,8 @@ from tests.support.sending import MIB, SendingTestCase
 class Same(SendingTestCase):
     """Requests whose responses are recorded on each path, with what is logged and counted."""
 
+    size = 3 * MIB + 123
+
     def requests(self) -> list[list[tuple[str, dict[str, str]]]]:
         """Return, for each connection, the requests that are sent at once."""
         tag = f'"{self.digest}"'

@@ -59,7 +59,7 @@ class Healing(WorkersTestCase):
     @running
     async def test_corrupt(self) -> None:
         """A worker stops sending a blob that a scrub finds corrupt; the next client gets the right bytes."""
-        layer = noise(3, 48 * LEAST)
+        layer = noise(3, 12 * LEAST)
         digest = self.registry.add_blob(layer)
         path = f"/v2/library/app/blobs/{digest}"
         _, client = await self.serve("--scrub-rate", "0")

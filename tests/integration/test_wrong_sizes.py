@@ -86,24 +86,31 @@ class Heads(MirrorTestCase):
     @running
     async def test_odd(self) -> None:
         """The size of a blob can be had from them, whether its manifest was pulled or not."""
-        _, (_, layer) = self.registry.add_image("library/app", "1", DATA)
-        path = f"/v2/library/app/blobs/{layer}"
-        for reply in (
+        replies = (
             *(Reply(status) for status in (204, 400, 401, 403, 404, 405, 500, 501)),
             Reply(length=None, close=True),
             Reply(length=0),
-        ):
-            for pulled in (False, True):
-                await self.afresh()
-                self.registry.script("/blobs/", reply, method="HEAD")
-                await self.start()
-                if pulled:
-                    await self.client.get("/v2/library/app/manifests/1")
-                for method in ("HEAD", "GET", "HEAD"):
-                    got = await self.client.get(path, method)
-                    told = (got.status, got.headers["content-length"])
-                    self.assertEqual((200, str(SIZE)), told, (reply, pulled, method))
-                self.assertEqual(2, self.registry.count("/blobs/"))
+        )
+        cases = [
+            (f"r{number}-{pulled}".lower(), reply, pulled)
+            for number, reply in enumerate(replies)
+            for pulled in (False, True)
+        ]
+        # A registry for each: what one of them does is not held against another.
+        await self.start(*(self.upstream(f"{name}.example") for name, _, _ in cases))
+        for name, reply, pulled in cases:
+            data = DATA + name.encode()
+            _, (_, layer) = self.registry.add_image(f"{name}/app", "1", data)
+            self.registry.script(f"{name}/app/blobs/", reply, method="HEAD")
+            if pulled:
+                got = await self.client.get(f"/v2/{name}/app/manifests/1?ns={name}.example")
+                self.assertEqual(200, got.status)
+            for method in ("HEAD", "GET", "HEAD"):
+                path = f"/v2/{name}/app/blobs/{layer}?ns={name}.example"
+                got = await self.client.get(path, method)
+                told = (got.status, got.headers["content-length"])
+                self.assertEqual((200, str(len(data))), told, (reply, pulled, method))
+            self.assertEqual(2, self.registry.count(f"{name}/app/blobs/"))
 
     @running
     async def test_already_there(self) -> None:

@@ -53,8 +53,8 @@ class Compared:
 class Response(Protocol):
     """One response, or what there was of it when the connection ended.
 
-    `complete`: the announced length, or the last chunk, has arrived. `ended`: None while the
-    connection is open, else "closed" or "reset".
+    `length`: that of its Content-Length. `complete`: that much, or the last chunk, has arrived. `ended`:
+    None while the connection is open, else "closed" or "reset".
     """
 
     def __init__(self, method: str = "GET", leave_at: int | None = None) -> None:
@@ -66,18 +66,15 @@ class Response(Protocol):
         self.raw = b""
         self.done: Deferred[Response] = Deferred()
         self.got_headers: Deferred[Response] = Deferred()
+        self.length: int | None = None
         self._method = method
         self._leave_at = leave_at
         self._head = b""
         self._chunks = b""
 
-    @property
-    def length(self) -> int | None:
-        value = self.headers.get("content-length")
-        return None if value is None else int(value)
-
     def dataReceived(self, data: bytes) -> None:
-        self.raw += data[: max(0, 4096 - len(self.raw))]
+        if len(self.raw) < 4096:
+            self.raw += data[: 4096 - len(self.raw)]
         if not self.status:
             self._head += data
             if b"\r\n\r\n" not in self._head:
@@ -86,6 +83,8 @@ class Response(Protocol):
             line, *fields = head.decode("latin-1").split("\r\n")
             self.status = int(line.split(" ")[1])
             self.headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
+            if "content-length" in self.headers:
+                self.length = int(self.headers["content-length"])
             self.got_headers.callback(self)
         if self.headers.get("transfer-encoding") == "chunked":
             self._dechunk(data)

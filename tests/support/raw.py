@@ -16,7 +16,26 @@ from twisted.internet.protocol import Protocol
 
 from oci_registry.streams.waiters import Waiters
 
-_DATE = re.compile(rb"\r\nDate: [^\r]*")
+_TIMES = re.compile(rb"\r\nDate: [^\r]*|; ttl=\d+")
+_LENGTH = re.compile(rb"\r\nContent-Length: (\d+)")
+
+
+def timeless(data: bytes) -> bytes:
+    """Return responses without the hour, and without the seconds for which something is fresh.
+
+    Bodies are passed over if it is known where they end: they may be long.
+    """
+    parts, at = [], 0
+    while (end := data.find(b"\r\n\r\n", at)) >= 0:
+        head = data[at : end + 4]
+        length = _LENGTH.search(head)
+        begin = end + 4
+        at = begin + (0 if length is None else int(length[1]))
+        if at != len(data) and not data.startswith(b"HTTP/", at):
+            # No body, or not all of it.
+            at = begin
+        parts += [_TIMES.sub(b"", head), data[begin:at]]
+    return b"".join([*parts, _TIMES.sub(b"", data[at:])])
 
 
 class RawConnection(Protocol):
@@ -63,13 +82,13 @@ class RawConnection(Protocol):
 
     @property
     def timeless(self) -> bytes:
-        """What has come, without the hour."""
-        return _DATE.sub(b"", bytes(self.got))
+        """What has come, without what the time makes different."""
+        return timeless(bytes(self.got))
 
     @property
     def body(self) -> bytes:
         """The body of the only response."""
-        return bytes(self.got.partition(b"\r\n\r\n")[2])
+        return bytes(memoryview(self.got)[self.got.find(b"\r\n\r\n") + 4 :])
 
     def pause(self) -> None:
         self.transport.pauseProducing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from functools import lru_cache, partial
 from io import StringIO
 from pathlib import Path
 from shutil import rmtree
@@ -33,6 +33,12 @@ SIZE = 6 * MIB + 123
 _BUFFER = 128 * 1024
 
 
+@lru_cache(1)
+def _blob(size: int) -> bytes:
+    """Return the bytes of the blob, made once for tests that follow each other."""
+    return noise(3, size)
+
+
 class SendingTestCase(MirrorTestCase):
     """A daemon that has a blob; `serve` starts it, `connect` is a client of it.
 
@@ -45,7 +51,7 @@ class SendingTestCase(MirrorTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.data = noise(3, self.size)
+        self.data = _blob(self.size)
         self.digest = self.registry.add_blob(self.data)
         self.path = f"/v2/library/app/blobs/{self.digest}"
         self.log = StringIO()

@@ -122,3 +122,19 @@ class WorkersTests(SynchronousTestCase):
             workers(done.append, number)
         workers.stop()
         self.assertEqual(done, [0, 1, 2, 3, 4])
+        self.assertTrue(Workers(self.reactor, "idlers", 1).stop())
+
+    def test_stop_without_what_hangs(self) -> None:
+        """A thread that hangs is left behind, and said to be."""
+        gate, begun = Event(), SimpleQueue[None]()
+        self.addCleanup(gate.set)
+        workers = Workers(self.reactor, "hangers", 2)
+        workers.start()
+
+        def hang() -> None:
+            begun.put(None)
+            gate.wait(30)
+
+        workers(hang)
+        begun.get(timeout=10)
+        self.assertFalse(workers.stop(0.01))
