@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from oci_registry.account import images
 from oci_registry.eviction.evictor import Evicted
 from oci_registry.eviction.pinned import PinPatterns
 from oci_registry.spec.digest import Digest
@@ -121,11 +122,12 @@ class Meanwhile(EvictionTestCase):
 
     def test_pinned_by_another_process(self) -> None:
         """What another process pins is noticed when the next images are looked at."""
-        images = [self.image(self.blob(b"%d" % number)) for number in range(250)]
-        pin = ImageName(HUB, "a/b", digest=images[200])
+        self.patch(images, "HEADS", 20)
+        stored = [self.image(self.blob(b"%d" % number)) for number in range(50)]
+        pin = ImageName(HUB, "a/b", digest=stored[40])
         self.on_first_removal(lambda: Pins(self.observed).add(pin))
-        self.assertEqual(self.free(1000).images, 249)
-        self.assertTrue(self.has(images[200]) and self.has(Digest.of(b"200")))
+        self.assertEqual(self.free(1000).images, 49)
+        self.assertTrue(self.has(stored[40]) and self.has(Digest.of(b"40")))
 
     def test_failure(self) -> None:
         """What was removed before the store failed is counted."""

@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from oci_registry.pullthrough.blobs import OpenBlob
 from oci_registry.pullthrough.far import FarLimits
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, RangeInvalid, TooManyRequests
 from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.spec.reference import content_key
@@ -20,6 +21,7 @@ LIMITS = FarLimits()
 MIB = 1024 * 1024
 SIZE = 20 * MIB
 DATA = noise(7, SIZE)
+DIGEST = Digest.of(DATA)
 TOC = (SIZE - 2 * MIB, SIZE - MIB)
 
 
@@ -28,7 +30,7 @@ class FarTestCase(CacheTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.digest = self.upstream.add_blob(DATA)
+        self.digest = self.upstream.add_blob(DATA, DIGEST)
         self.upstream.manual = True
 
     def begin(self, start: int, stop: int | None) -> Deferred[OpenBlob]:

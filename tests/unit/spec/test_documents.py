@@ -98,8 +98,9 @@ class Read(SynchronousTestCase):
                 lambda values: (
                     st.lists(values, max_size=5) | st.dictionaries(st.text(), values, max_size=5)
                 ),
-                max_leaves=20,
+                max_leaves=12,
             ),
+            max_size=5,
         )
     )
     def test_any_object(self, document: dict[str, object]) -> None:

@@ -319,7 +319,10 @@ class Facts(SynchronousTestCase):
                 | st.floats(allow_nan=False, allow_infinity=False)
                 | st.text(max_size=5)
                 | st.builds(lambda: entry("a")),
-                lambda values: st.lists(values) | st.dictionaries(st.text(max_size=3), values),
+                lambda values: (
+                    st.lists(values, max_size=4)
+                    | st.dictionaries(st.text(max_size=3), values, max_size=4)
+                ),
                 max_leaves=10,
             ),
         )
