@@ -130,7 +130,7 @@ class Start(SynchronousTestCase):
         self.assertNotIn("yaml", found)
 
     def test_upstream_file(self) -> None:
-        """Neither is it with a file of upstreams, unless certificates must be looked at."""
+        """With a file of upstreams, nothing more is imported, unless certificates must be looked at."""
         file = self.folder / "upstreams.yaml"
         file.write_text(
             "- {namespace: a.example, host: a.example}\n- {namespace: '*', host: '*'}\n"

@@ -50,7 +50,7 @@ class Bounds(SynchronousTestCase):
         self.only("only 600 of 1000", most=600)
 
     def test_content(self) -> None:
-        """Nor may anything be lost, damaged or incomplete, or answered wrongly."""
+        """A run in which anything is lost, damaged, incomplete or answered wrongly is a failure."""
         for name, word in (
             ("gone", "1 files were gone"),
             ("left", "not found by a scrub"),

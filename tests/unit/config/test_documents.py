@@ -255,7 +255,7 @@ class Problems(_Case):
         self.assert_problem("nested too deeply")
 
     def test_merged_deeply(self) -> None:
-        """A chain of mappings that each merge the one before is a problem if it is too long, and not a crash."""
+        """A long chain of mappings that each merge the one before is a problem and not a crash."""
         chain = "".join(f",\n  &a{n} {{<<: *a{n - 1}}}" for n in range(1, 1500))
         self.read(f"- {{k: [&a0 {{x: 1}}{chain}]}}\n- {{<<: *a1499}}\n")
         self.assert_problem("nested too deeply")

@@ -65,7 +65,7 @@ class Meanwhile(EvictionTestCase):
         self.assertEqual([False, True], [key in self.driver._objects for key in late])
 
     def test_tagged_while_incomplete(self) -> None:
-        """The same for an image that lacks a blob."""
+        """A tag that is recorded while an image that lacks a blob is evicted goes with it."""
         missing = Digest.of(b"never stored")
         image = self.image(missing)
         self.tag("1", image)
@@ -85,16 +85,16 @@ class Meanwhile(EvictionTestCase):
         self.check(lambda image: self.pins.add(ImageName(HUB, "a/b", digest=image)))
 
     def test_pinned_by_tag(self) -> None:
-        """So does one that is pinned by its tag."""
+        """An image that is pinned by its tag while others are evicted stays."""
         self.check(lambda _: self.pins.add(parse_image(f"{HUB}/a/b:kept")))
 
     def test_held(self) -> None:
-        """So does one that a tag is held at."""
+        """An image that a tag is held at while others are evicted stays."""
         now = self.clock.seconds()
         self.check(lambda image: self.holds.put(HUB, "a/b", "kept", image, now))
 
     def test_pattern(self) -> None:
-        """So does one that new patterns pin."""
+        """An image that new patterns pin while others are evicted stays."""
 
         async def follow(_: Digest) -> None:
             self.pinned.follow(PinPatterns({HUB: [parse_pattern("a/b:kept")]}))

@@ -153,7 +153,9 @@ class Tree(SynchronousTestCase):
         self.same(Trees(parts))
         self.same(Trees(parts * 20))
 
-    @given(st.recursive(st.just(()), lambda each: st.lists(each, max_size=8).map(tuple), max_leaves=30))
+    @given(
+        st.recursive(st.just(()), lambda each: st.lists(each, max_size=8).map(tuple), max_leaves=30)
+    )
     def test_any(self, shape: Shape) -> None:
         """Any answer is encoded as if it was at once."""
         self.patch(as_json, "PIECE", 5)

@@ -95,7 +95,7 @@ class Far(FarTestCase):
             self.assertEqual(SIZE, self.open().size)
 
     def test_end(self) -> None:
-        """So are the last bytes, and all from a place near the end on."""
+        """The last bytes, and all from a place near the end on, are fetched beside the transfer."""
         for asked, start in (
             (RequestedRange(suffix=47), SIZE - 47),
             (RequestedRange(suffix=MIB), SIZE - MIB),
@@ -262,7 +262,7 @@ class Near(FarTestCase):
         self.assertEqual([], self.parts())
 
     def test_long(self) -> None:
-        """Nor is one that is very long."""
+        """A range that is very long is not fetched beside the transfer."""
         self.assertLess(LIMITS.distance, LIMITS.longest)
         self.limit(far=FarLimits(longest=MIB - 1))
         self.follows(*TOC)

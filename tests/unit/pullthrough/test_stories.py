@@ -145,7 +145,7 @@ class Stories(CacheTestCase):
     def end(self) -> None:
         """Let everything come to its end."""
         for _ in range(2000):
-            self.send(0, 7)
+            self.send(0, 19)
             self.clock.advance(FLUSH_DELAY)
             for _, client in self.clients:
                 client.read()

@@ -184,7 +184,7 @@ class Same(SynchronousTestCase):
         self.assertEqual(logs[1], logs[0], pieces)
 
     def test_each(self) -> None:
-        """They are the same for each odd field in a request that is simple without it, and behind anything odd."""
+        """Each odd field in an otherwise simple request changes nothing, nor does anything odd before."""
         mirrors = [Mirror(ready=ready) for ready in (True, False)]
         for mirror in mirrors:
             warm(mirror)
