@@ -140,8 +140,8 @@ class Stories(CacheTestCase):
         adopted = {one.digest for one in status.history.sightings if one.adopted}
         self.assertEqual(self.model.known, adopted)
 
-    @settings(max_examples=examples(4))
-    @given(st.lists(STEPS, max_size=25))
+    @settings(max_examples=examples(2))
+    @given(st.lists(STEPS, min_size=12, max_size=25))
     def test_any_story(self, steps: list[tuple[str, int]]) -> None:
         """A hold always wins; no digest is served before its time, unless it was served or adopted before."""
         self.begin()
