@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 from hypothesis import configuration, core
 from hypothesis.internal import charmap
+from hypothesis.internal.conjecture import providers
 from twisted.trial import _synctest
 
 # What the tests import are a million objects that stay: to look at them all for garbage takes long.
@@ -28,6 +30,11 @@ charmap.intervals_from_codec("utf-8")
 # For each test, trial makes each of some two thousand modules forget what it has warned of. That goes without
 # saying: trial changes the filters of warnings as well, with which Python forgets all that by itself.
 _synctest._setWarningRegistryToNone = lambda modules: None
+
+if os.environ.get("HYPOTHESIS_PROFILE", "default") == "default":
+    # Constants in the modules that the process has imported until now, which differ from run to run.
+    constants: Any = providers
+    constants._get_local_constants = partial(constants.Constants)
 
 hypothesis.settings.register_profile(
     "default", derandomize=True, deadline=None, max_examples=25, database=None

@@ -73,7 +73,7 @@ class _Budget:
     """How much more of an image may be read."""
 
     manifests: int = MOST
-    blobs: int = MOST_BLOBS
+    blobs: int = Factory(lambda: MOST_BLOBS)
 
 
 def _read(books: Books, host: str, tree: Tree, depth: int, left: _Budget) -> Tree:

@@ -133,7 +133,7 @@ class LargeManifests(ProcessTestCase):
 
     @running
     async def test_nothing_but_layers(self) -> None:
-        """Nor do tens of thousands of layers in each."""
+        """Tens of thousands of layers in each of five manifests delay nobody."""
         await self.serve_five("layers")
 
     @running

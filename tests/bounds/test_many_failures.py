@@ -133,6 +133,6 @@ class ManyFailures(ProcessTestCase):
 
     @running
     async def test_addresses(self) -> None:
-        """So are as many addresses inside."""
+        """As many addresses of the private network are refused."""
         answers = await self.check("/v2/[fd00::{n}]:80/app/manifests/1")
         self.assertEqual({502: FAILURES}, answers)

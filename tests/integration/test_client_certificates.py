@@ -88,7 +88,7 @@ class ClientCertificates(ClientTestCase):
 
     @running
     async def test_not_to_a_token_server(self) -> None:
-        """Nor does a token server see it that is not the upstream itself."""
+        """A token server that is not the upstream itself is not shown the certificate."""
 
         def refuse(asked: Asked) -> Reply:
             realm = f'Bearer realm="https://{self.store.host}/token"'

@@ -19,7 +19,7 @@ class Pipes(SynchronousTestCase):
         self.assertEqual((1, ""), (status, said))
 
     def test_reader_of_a_failure_has_gone(self) -> None:
-        """So does one that has failed, after it has said why."""
+        """A command that has failed says why, and ends without another word if nobody reads its output."""
         status, said = self.unread("show", "--json", "a/b", "--root", "/proc/none")
         self.assertEqual(1, status)
         self.assertEqual(1, said.count("\n"), said)

@@ -192,7 +192,7 @@ class Running(ProcessTestCase):
 
     @running
     async def test_address_of_another(self) -> None:
-        """So does an address that this machine does not have."""
+        """An address that this machine does not have ends it with a line that says what can be done."""
         output = await self.fail("--listen", "192.0.2.1:8080")
         self.assertIn("192.0.2.1:8080 is not an address of this machine", output)
 

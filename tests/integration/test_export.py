@@ -165,7 +165,7 @@ class Exporting(ExportTestCase):
         self.assertTrue(path.exists())
 
     def test_wrong_manifest(self) -> None:
-        """So is a manifest, which stays in the store for the daemon to see."""
+        """A manifest that does not match its digest is named, and stays in the store for the daemon to see."""
         path = self.root / manifest_key("docker.io", self.top.digest)
         path.chmod(0o644)
         path.write_bytes(path.read_bytes() + b" ")

@@ -73,7 +73,7 @@ class FarRanges(MirrorTestCase):
 
     @running
     async def test_end(self) -> None:
-        """So does what is asked for from the end, or up to the end."""
+        """What is asked for from the end, or up to the end, comes at once; there is one download."""
         await self.start()
         for asked, start in (("-47", SIZE - 47), (f"{SIZE - 3 * MIB}-", SIZE - 3 * MIB)):
             got = await self.client.get(self.path, Range=f"bytes={asked}")

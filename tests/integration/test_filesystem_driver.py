@@ -153,7 +153,7 @@ class Leftovers(DriverTestCase):
         self.assertEqual([], self.left())
 
     def test_folder_in_place(self) -> None:
-        """Nor does a folder."""
+        """A folder among the leftovers, in the place of a file, does not stop a download."""
         (self.transfers / PLACE).mkdir()
         self.store(KEY, b"data")
         self.assertEqual(self.content(KEY), b"data")

@@ -284,7 +284,7 @@ class Tricks(base.DriverTestCase):
         self.check_outside()
 
     def test_link_to_nothing(self) -> None:
-        """Nor is a link to nothing, or to itself."""
+        """A link to nothing, or to itself, is no object."""
         (self.root / KEY).symlink_to("nowhere")
         self.check_nothing()
         (self.root / KEY).unlink()

@@ -150,7 +150,7 @@ class Cycles(AdminTestCase):
 
     @running
     async def test_others(self) -> None:
-        """Neither do lists, pages, requests that cannot be parsed, and questions of the admin API."""
+        """Lists, pages, requests that cannot be parsed, and questions of the admin API leave none."""
         self.registry.add_image("team/app", "1")
         await self.start()
         absent = Digest.of(b"absent")

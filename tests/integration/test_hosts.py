@@ -194,7 +194,7 @@ class MidBody(TwoHosts):
 
     @running
     async def test_moves_when_it_stalls(self) -> None:
-        """So is one whose body stalls."""
+        """A host whose body stalls is followed by the next, from the same byte."""
         self.first.script("/blobs/", Reply(body=self.data, stall=300_000))
         await self.start(self.settings())
         pulling = await self.client.begin(self.path)

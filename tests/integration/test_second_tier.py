@@ -91,7 +91,7 @@ class Chain(ChainTestCase):
 
     @running
     async def test_by_path(self) -> None:
-        """So do those that name it in the path, in both places, or before /v2."""
+        """Clients that name the registry in the path, with ns too, or before /v2 get its image."""
         for number, (path, query) in enumerate(
             (("/v2/{}/team/app", ""), ("/v2/{}/team/app", "?ns={}"), ("/{}/v2/team/app", "?ns={}"))
         ):
@@ -158,7 +158,7 @@ class Unlisted(ChainTestCase):
 
     @running
     async def test_by_path(self) -> None:
-        """So do those that name it in the path, in both places, or before /v2."""
+        """Clients that name the registry in the path, with ns too, or before /v2 get its image."""
         for number, (path, query) in enumerate(
             (("/v2/{}/team/app", ""), ("/v2/{}/team/app", "?ns={}"), ("/{}/v2/team/app", "?ns={}"))
         ):
@@ -305,7 +305,7 @@ class Paths(MirrorTestCase):
 
     @running
     async def test_pages(self) -> None:
-        """So it does in the pages of a list, whose links the host makes."""
+        """The path stands before the repository in the pages of a list, whose links the host makes."""
         for tag in ("v1", "v2", "v3"):
             self.registry.add_image("proxy/team/app", tag)
         host = HostSettings(self.registry.host, tls=False, path="proxy")
@@ -317,7 +317,7 @@ class Paths(MirrorTestCase):
 
     @running
     async def test_token(self) -> None:
-        """So it does in the scope of the token that is asked for."""
+        """The path stands before the repository in the scope of the token that is asked for."""
         self.registry.add_image("dockerhub/library/app", "v1")
         server = self.another()
         tokens = FakeTokens(server)

@@ -218,7 +218,7 @@ class Escaping(TreeTestCase):
             self.file.unlink()
 
     def test_folder(self) -> None:
-        """So is a directory that is a link, at whatever depth, within the root too."""
+        """A directory that is a link is refused, at whatever depth, within the root too."""
         (self.root / "inside").mkdir(parents=True)
         for name, target in (
             ("etc", self.outside),
@@ -269,7 +269,7 @@ class Denied(TreeTestCase):
         self.assertEqual(self.refuse(), "Permission denied")
 
     def test_new_folder(self) -> None:
-        """So is one in which none can be made, and a root that cannot be."""
+        """A directory in which none can be made, and a root that cannot be made, are reported."""
         self.root.chmod(0o500)
         self.addCleanup(self.root.chmod, 0o700)
         self.assertEqual(self.refuse("/var/client/config"), "Permission denied")
@@ -278,7 +278,7 @@ class Denied(TreeTestCase):
         self.assertEqual(error.reason, "Permission denied")
 
     def test_file(self) -> None:
-        """So is a file that cannot be read."""
+        """A file that cannot be read is reported, and nothing changes."""
         self.file.chmod(0)
         error = self.assertRaises(Unusable, self.tree.read, PATH)
         self.assertEqual(error.reason, "Permission denied")

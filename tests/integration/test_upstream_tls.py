@@ -102,7 +102,7 @@ class WrongCertificates(ClientTestCase, Files):
 
     @running
     async def test_early(self) -> None:
-        """So is one whose time has not begun."""
+        """A certificate whose time has not begun is refused."""
         authority = Certified("authority")
         early = Certified(OURS, days=99, issuer=authority)
         await self.row(
@@ -113,7 +113,7 @@ class WrongCertificates(ClientTestCase, Files):
 
     @running
     async def test_other_name(self) -> None:
-        """So is one for another host."""
+        """A certificate for another host is refused."""
         other = Certified("registry.example.com")
         words = (
             "hostname mismatch: the certificate is for 'registry.example.com', not for 127.0.0.1"
@@ -122,14 +122,14 @@ class WrongCertificates(ClientTestCase, Files):
 
     @running
     async def test_self_signed(self) -> None:
-        """So is one that nobody vouches for."""
+        """A self-signed certificate is refused."""
         stranger = Certified("stranger", names=(OURS,))
         words = "self-signed certificate (ca_file {name} does not contain it)"
         await self.row(stranger, None, words)
 
     @running
     async def test_unknown_authority(self) -> None:
-        """So is one from an authority other than those that are configured."""
+        """A certificate from an authority other than those that are configured is refused."""
         leaf = Certified("registry.example.com", names=(OURS,), issuer=Certified("unknown"))
         words = "unknown certificate authority (ca_file {name} does not contain it)"
         await self.row(leaf, Certified("known"), words)
@@ -180,7 +180,7 @@ class Handshakes(ClientTestCase, Files):
 
     @running
     async def test_old_server(self) -> None:
-        """So does one that speaks only what nobody should any more."""
+        """A server that speaks only old versions of TLS is refused, with the reason."""
         await self.refused(
             Certified(OURS),
             "protocol version: no TLS version in common: the server is too old or too new",

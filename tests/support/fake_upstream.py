@@ -168,9 +168,9 @@ class FakeUpstream:
             self.manifests[tag] = manifest
         return manifest
 
-    def add_blob(self, data: bytes) -> Digest:
-        """Have a blob."""
-        digest = Digest.of(data)
+    def add_blob(self, data: bytes, digest: Digest | None = None) -> Digest:
+        """Have a blob; *digest*: that of *data*, if it is known."""
+        digest = digest or Digest.of(data)
         self.blobs[str(digest)] = data
         return digest
 

@@ -146,7 +146,7 @@ class Start(SynchronousTestCase):
         self.assertNotIn("OpenSSL", later)
 
     def test_upstream_file(self) -> None:
-        """Neither is it with a file of upstreams, unless certificates must be looked at.
+        """With a file of upstreams, nothing more is imported, unless certificates must be looked at.
 
         What makes the status page is not imported with the admin API either, which programs use too.
         """

@@ -73,7 +73,7 @@ class Reference(SynchronousTestCase):
         self.assertEqual(exported, self.told())
 
     def test_of_the_program(self) -> None:
-        """So is what every Python program exports."""
+        """The metrics that every Python program exports are in the reference."""
         exported = {n for n in self.collectors() if n.startswith(("process_", "python_"))}
         self.assertEqual(
             exported, {name for row in rows("Process") for name in _CODE.findall(row[0])}

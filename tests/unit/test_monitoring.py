@@ -104,7 +104,7 @@ class Names(SynchronousTestCase):
             self.assertEqual(set(), self.unknown(page.read_text("utf-8")), page)
 
     def test_chart(self) -> None:
-        """Nor do the chart's alerts and dashboard."""
+        """The chart's alerts and dashboard name no metric that is not exported."""
         for file in (RULES, DASHBOARD):
             text = file.read_text("utf-8")
             self.assertTrue(_NAME.findall(text), file)

@@ -115,7 +115,7 @@ class Reference(SynchronousTestCase):
             self.assertEqual(flags, told(heading))
 
     def test_flags_of_setup(self) -> None:
-        """So are those of the command that sets up clients."""
+        """Every flag of the command that sets up clients is in the reference, and no other."""
         actions = command._parser()._actions
         flags = {flag for action in actions for flag in action.option_strings} - {"-h", "--help"}
         self.assertEqual(flags, {f"--{name}" for name in told("setup")})
@@ -127,7 +127,7 @@ class Reference(SynchronousTestCase):
         self.assertEqual(set(CLIENTS), clients)
 
     def test_flags_of_commands(self) -> None:
-        """So are those of the commands on a store, which have some in common."""
+        """Every flag of the commands on a store is in the reference; they have some in common."""
         common = told("Commands on a store")
         text = PAGE.read_text("utf-8")
         of_tags = {row[0].strip("`").split()[0] for row in table_below(PAGE, "Commands on tags")}
@@ -151,7 +151,7 @@ class Reference(SynchronousTestCase):
         self.assertEqual(set(COMMANDS), set(STORE_COMMANDS))
 
     def test_jobs_of_warm(self) -> None:
-        """So is how much may be done at once."""
+        """How many objects `warm` fetches at once is there: the default, and the range."""
         self.assertEqual((WarmLimits().jobs, JOBS), (warming.MOST_JOBS, warming.JOBS))
         self.assertEqual(WarmLimits().images, MOST)
         (jobs,) = (row for row in rows("warm") if "--jobs" in row[0])
@@ -197,7 +197,7 @@ class Reference(SynchronousTestCase):
             self.assertRegex(read, rf"['\"]{name}['\"]")
 
     def test_variables_of_what_is_required(self) -> None:
-        """So are those that stand for a flag without which there is nothing."""
+        """The variables of flags that are required are in the reference."""
         for storage in ("filesystem", "s3"):
             with self.assertRaises(Exception) as caught:
                 self.parse(storage)
@@ -206,7 +206,7 @@ class Reference(SynchronousTestCase):
             self.assertIn(variable, str(caught.exception))
 
     def test_variables_of_setup(self) -> None:
-        """So are those that set up clients."""
+        """The variables of the command that sets up clients are in the reference."""
         status = command.run(
             ["docker", "--mirror", "http://mirror.example"], self.environ, StringIO(), StringIO()
         )

@@ -141,7 +141,7 @@ class FollowingUpstreams(SynchronousTestCase):
         self.assertEqual(sizes_of((A, limited, others)), {"c.example": size})
 
     def test_newest_tags(self) -> None:
-        """So is how many of the newest tags are kept."""
+        """The number of newest tags that are kept is that of the upstreams that are configured now."""
         others = upstream_settings("*", "m.example", keep_newest_tags=2)
         kept = upstream_settings("c.example", "c.example", keep_newest_tags=3)
         hosts = ("a.example", "c.example", "d.example")

@@ -16,7 +16,7 @@ from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from tests.soak.afterwards import Afterwards
 from tests.soak.capped_figures import MUST, CappedFigures
 from tests.soak.damage import Damage, is_right, spoil, stored_blobs
-from tests.soak.images import EDGE, MOVES, Image, Images
+from tests.soak.images import EDGE, MOVES, MOVING, Image, Images
 from tests.soak.log import errors_in
 from tests.soak.watching import NAMESPACE, DiskUse, Kept
 
@@ -50,7 +50,7 @@ class Bounds(SynchronousTestCase):
         self.only("only 600 of 1000", most=600)
 
     def test_content(self) -> None:
-        """Nor may anything be lost, damaged or incomplete, or answered wrongly."""
+        """A run in which anything is lost, damaged, incomplete or answered wrongly is a failure."""
         for name, word in (
             ("gone", "1 files were gone"),
             ("left", "not found by a scrub"),
@@ -182,7 +182,7 @@ class Moving(SynchronousTestCase):
 
     def test_edge(self) -> None:
         """Some repositories have such a tag, which moves at the same time for everyone."""
-        images = Images(1)
+        images = Images(1, MOVING + 10)
         first, again, second = (
             images.edge("library/app-1", when) for when in (0.0, MOVES - 1, MOVES)
         )

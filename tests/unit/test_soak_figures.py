@@ -39,7 +39,7 @@ class Broken(SynchronousTestCase):
         self.only("nothing", nothing)
 
     def test_responses(self) -> None:
-        """So is a complete response with wrong bytes, a wrong length, a connection that is reset."""
+        """A complete response with wrong bytes, a wrong length or a reset connection makes a run a failure."""
         self.only("1 complete", figures(wrong_bytes=1))
         self.only("wrong length", figures(wrong_lengths=1))
         self.only("1 connections", figures(connections_reset=1))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -22,6 +24,8 @@ from tests.unit.storage.support import StoreTestCase
 
 T = TypeVar("T")
 HUB, OWN = "docker.io", "example.com"
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+"""Where files of accounts are: to make, to synchronize and to remove them takes longer on a disk."""
 
 
 class AccountTestCase(StoreTestCase):
@@ -29,7 +33,9 @@ class AccountTestCase(StoreTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.path = self.mktemp()
+        folder = TemporaryDirectory(dir=MEMORY)
+        self.addCleanup(folder.cleanup)
+        self.path = f"{folder.name}/account"
         self.metrics = Metrics()
         self.begin()
 

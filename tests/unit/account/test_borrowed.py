@@ -64,7 +64,7 @@ class Reading(BorrowedTestCase):
         self.assertEqual((3, False), (self.walked, account.counts_pulls))
 
     def test_crashed(self) -> None:
-        """Neither is one that was not closed, even without a log beside it."""
+        """An account that was not closed is not read, even without a log beside it."""
         self.successResultOf(self.account.flush())
         self.account._stopped = True
         self.account._database._close()
@@ -72,7 +72,7 @@ class Reading(BorrowedTestCase):
         self.assertEqual(3, self.walked)
 
     def test_none(self) -> None:
-        """Nor one that is missing, of another version, or anything else."""
+        """An account that is missing, of another version, or anything else, is not read."""
         self.stop()
         nothing, other, old = self.mktemp(), self.mktemp(), self.mktemp()
         with open(other, "wb") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from hypothesis import settings
@@ -26,7 +25,6 @@ from oci_registry.storage.tags import TagRecord
 from tests import examples
 from tests.unit.account.support import HUB, OWN, AccountTestCase
 
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 SETTINGS = settings(max_examples=examples(0.4), stateful_step_count=30)
 HOSTS = st.sampled_from([HUB, OWN])
 NUMBERS = st.integers(0, 5)
@@ -37,9 +35,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory(dir=MEMORY)
         self.case = AccountTestCase("run")
-        self.case.mktemp = lambda: f"{self.folder.name}/account"  # type: ignore[method-assign]
         self.case.setUp()
         self.images: list[Digest] = []
         self.unseen = False
@@ -47,7 +43,6 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.case.doCleanups()
-        self.folder.cleanup()
 
     @property
     def objects(self) -> dict[str, tuple[bytes, ObjectInfo]]:

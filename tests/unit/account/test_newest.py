@@ -123,7 +123,7 @@ class Queue(NewestTestCase):
         self.assertEqual([(None,)] * 3, self.rows("manifests", "kept_for"))
 
     def test_moved_tag(self) -> None:
-        """So it is when its tag moves, or is removed."""
+        """An image is judged again when its tag moves, or is removed."""
         image = self.put("1")
         self.keep(image)
         self.tag("1", Digest.of(b"elsewhere"))
@@ -147,7 +147,7 @@ class Queue(NewestTestCase):
         self.assertEqual((2, 1), (len(newest), self.queued()))
 
     def test_left_meanwhile(self) -> None:
-        """Nor does an image stay in it that has left it meanwhile, when it would have had a further turn."""
+        """An image that has left the queue during an eviction is not returned to it by a further turn."""
         self.keep(self.put("1"))
         (number,) = self.ask(heads(0.0, lambda _: False, newest=True)).newest
         self.put("2")

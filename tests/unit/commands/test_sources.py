@@ -65,7 +65,7 @@ class EachImage(SynchronousTestCase):
         self.assertEqual((FAILED, ["a"], ["lost"]), self.run_with(CommandFailed("lost")))
 
     def test_interrupted(self) -> None:
-        """So it has if somebody interrupts the command."""
+        """If somebody interrupts the command, the document has what was done."""
         self.assertRaises(KeyboardInterrupt, self.run_with, KeyboardInterrupt())
         self.assertEqual((["a"], []), self.document())
 

@@ -250,13 +250,14 @@ class Problems(_Case):
 
     def test_nested_deeply(self) -> None:
         """Nesting without an end is a problem and not a crash."""
-        self.read("- " + "[" * 5000)
+        # In lines of their own: within a line, PyYAML looks for a key at each of a thousand brackets.
+        self.read("- " + "[\n " * 5000)
         self.assert_problem("nested too deeply")
 
     def test_merged_deeply(self) -> None:
-        """Neither is a chain of mappings that each merge the one before."""
-        chain = "".join(f", &a{n} {{<<: *a{n - 1}}}" for n in range(1, 5000))
-        self.read(f"- {{k: [&a0 {{x: 1}}{chain}]}}\n- {{<<: *a4999}}\n")
+        """A long chain of mappings that each merge the one before is a problem and not a crash."""
+        chain = "".join(f",\n  &a{n} {{<<: *a{n - 1}}}" for n in range(1, 1500))
+        self.read(f"- {{k: [&a0 {{x: 1}}{chain}]}}\n- {{<<: *a1499}}\n")
         self.assert_problem("nested too deeply")
 
     def test_bad_bytes(self) -> None:

@@ -44,7 +44,7 @@ class Masking(SynchronousTestCase):
         )
 
     def test_abbreviated(self) -> None:
-        """So it is behind every abbreviation, clear or not."""
+        """What is behind the equals sign of an abbreviated flag is replaced, be the flag clear or not."""
         for flag in ("--secret-ke", "--sec", "--upstream-cred", "--u"):
             self.assertEqual(mask([flag, SECRET, "x"]), [flag, MASK, "x"])
             self.assertEqual(mask([f"{flag}={SECRET}", "x"]), [f"{flag}={MASK}", "x"])

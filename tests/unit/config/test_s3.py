@@ -305,7 +305,7 @@ class Paths(S3TestCase):
         self.assert_problem("another user owns it")
 
     def test_default_spool_behind_a_link(self) -> None:
-        """Nor is a link of that name, wherever it leads to."""
+        """A link of the default name is not used, wherever it leads to."""
         target = self.directory / "target"
         target.mkdir(0o700)
         Path(self.directory / "oci-registry-spool").symlink_to(target)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from oci_registry.account import images
 from oci_registry.account.images import registry_size
 from oci_registry.eviction.evictor import LOOSE_FOR, Evicted, Evictor
 from oci_registry.eviction.pinned import PinnedImages, PinPatterns
@@ -252,8 +253,9 @@ class Evictions(EvictionTestCase):
 
     def test_offline(self) -> None:
         """Images of a registry that is offline stay, also without a layer for which there was no room."""
+        self.patch(images, "HEADS", 20)
         missing = Digest.of(b"missing")
-        offline = [self.pulled(b"%d" % number, missing, host=OWN) for number in range(120)]
+        offline = [self.pulled(b"%d" % number, missing, host=OWN) for number in range(25)]
         image = self.pulled(b"a")
         self.evictor.is_forever = OWN.__eq__
         self.assertEqual(self.free(1000), Evicted(1, 1, 2 * BLOCK))
@@ -346,9 +348,10 @@ class Evictions(EvictionTestCase):
 
     def test_many(self) -> None:
         """More images than are looked at together are evicted in one round."""
-        for number in range(250):
+        self.patch(images, "HEADS", 20)
+        for number in range(50):
             self.image(self.blob(b"%d" % number))
-        self.assertEqual(self.free(500), Evicted(250, 250, 500 * BLOCK))
+        self.assertEqual(self.free(100), Evicted(50, 50, 100 * BLOCK))
         self.assertEqual(self.summed(), (0, 0))
         self.assertLess(NOW, self.clock.seconds() + 1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from oci_registry.account import images
 from oci_registry.eviction.evictor import Evicted
 from oci_registry.eviction.pinned import PinPatterns
 from oci_registry.spec.digest import Digest
@@ -64,7 +65,7 @@ class Meanwhile(EvictionTestCase):
         self.assertEqual([False, True], [key in self.driver._objects for key in late])
 
     def test_tagged_while_incomplete(self) -> None:
-        """The same for an image that lacks a blob."""
+        """A tag that is recorded while an image that lacks a blob is evicted goes with it."""
         missing = Digest.of(b"never stored")
         image = self.image(missing)
         self.tag("1", image)
@@ -84,16 +85,16 @@ class Meanwhile(EvictionTestCase):
         self.check(lambda image: self.pins.add(ImageName(HUB, "a/b", digest=image)))
 
     def test_pinned_by_tag(self) -> None:
-        """So does one that is pinned by its tag."""
+        """An image that is pinned by its tag while others are evicted stays."""
         self.check(lambda _: self.pins.add(parse_image(f"{HUB}/a/b:kept")))
 
     def test_held(self) -> None:
-        """So does one that a tag is held at."""
+        """An image that a tag is held at while others are evicted stays."""
         now = self.clock.seconds()
         self.check(lambda image: self.holds.put(HUB, "a/b", "kept", image, now))
 
     def test_pattern(self) -> None:
-        """So does one that new patterns pin."""
+        """An image that new patterns pin while others are evicted stays."""
 
         async def follow(_: Digest) -> None:
             self.pinned.follow(PinPatterns({HUB: [parse_pattern("a/b:kept")]}))
@@ -121,11 +122,12 @@ class Meanwhile(EvictionTestCase):
 
     def test_pinned_by_another_process(self) -> None:
         """What another process pins is noticed when the next images are looked at."""
-        images = [self.image(self.blob(b"%d" % number)) for number in range(250)]
-        pin = ImageName(HUB, "a/b", digest=images[200])
+        self.patch(images, "HEADS", 20)
+        stored = [self.image(self.blob(b"%d" % number)) for number in range(50)]
+        pin = ImageName(HUB, "a/b", digest=stored[40])
         self.on_first_removal(lambda: Pins(self.observed).add(pin))
-        self.assertEqual(self.free(1000).images, 249)
-        self.assertTrue(self.has(images[200]) and self.has(Digest.of(b"200")))
+        self.assertEqual(self.free(1000).images, 49)
+        self.assertTrue(self.has(stored[40]) and self.has(Digest.of(b"40")))
 
     def test_failure(self) -> None:
         """What was removed before the store failed is counted."""

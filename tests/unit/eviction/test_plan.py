@@ -251,12 +251,16 @@ class Properties(SynchronousTestCase):
         for _ in range(60):
             done = plan(store, need - freed)
             freed += done.freed
+            if not done:
+                break
             store = carried_out(store, done, last=False)
         assert freed >= min(need, others), (freed, need, others)
         assert freed <= others
         for _ in range(60):
             done = plan(carried_out(store, Plan()), need - freed)
             freed += done.freed
+            if not done:
+                break
             store = carried_out(store, done)
         assert freed >= min(need, possible), (freed, need, possible)
         assert freed <= possible

@@ -14,10 +14,11 @@ from oci_registry.management.source import Wanted
 from oci_registry.spec.digest import Digest, digests_in
 from oci_registry.storage.keys import parse_blob_key, parse_manifest_key, parse_tag_key
 from oci_registry.storage.tags import TagRecord
+from tests import examples
 from tests.unit.account.support import HUB, OWN
 from tests.unit.management.support import ManagementTestCase, subject
 
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=examples(2))
 NUMBERS = st.integers(0, 5)
 HOSTS = st.sampled_from([HUB, OWN])
 IMAGES = st.lists(st.tuples(HOSTS, st.lists(NUMBERS, min_size=1, max_size=3)), max_size=6)
@@ -32,7 +33,6 @@ class World:
 
     def __init__(self, case: Any, images: Any, indexes: Any, tags: Any, stored: set[int]) -> None:
         self.case = ManagementTestCase("run")
-        self.case.mktemp = case.mktemp  # type: ignore[method-assign]
         self.case.setUp()
         case.addCleanup(self.case.doCleanups)
         for number in stored:

@@ -112,7 +112,7 @@ class Asked(SizeTestCase):
             self.assertEqual(["HEAD"], self.asked())
 
     def test_does_not_say(self) -> None:
-        """So it is if upstream says nothing, or that something is nothing."""
+        """If upstream says no size, or zero, a manifest may; if none does, there is no answer."""
         for says, told in ((False, None), (True, 0)):
             self.setUp()
             self.upstream.says_size, self.upstream.head_size = says, told

@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from oci_registry.pullthrough.blobs import OpenBlob
 from oci_registry.pullthrough.far import FarLimits
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, RangeInvalid, TooManyRequests
 from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.spec.reference import content_key
@@ -20,6 +21,7 @@ LIMITS = FarLimits()
 MIB = 1024 * 1024
 SIZE = 20 * MIB
 DATA = noise(7, SIZE)
+DIGEST = Digest.of(DATA)
 TOC = (SIZE - 2 * MIB, SIZE - MIB)
 
 
@@ -28,7 +30,7 @@ class FarTestCase(CacheTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.digest = self.upstream.add_blob(DATA)
+        self.digest = self.upstream.add_blob(DATA, DIGEST)
         self.upstream.manual = True
 
     def begin(self, start: int, stop: int | None) -> Deferred[OpenBlob]:
@@ -93,7 +95,7 @@ class Far(FarTestCase):
             self.assertEqual(SIZE, self.open().size)
 
     def test_end(self) -> None:
-        """So are the last bytes, and all from a place near the end on."""
+        """The last bytes, and all from a place near the end on, are fetched beside the transfer."""
         for asked, start in (
             (RequestedRange(suffix=47), SIZE - 47),
             (RequestedRange(suffix=MIB), SIZE - MIB),
@@ -260,7 +262,7 @@ class Near(FarTestCase):
         self.assertEqual([], self.parts())
 
     def test_long(self) -> None:
-        """Nor is one that is very long."""
+        """A range that is very long is not fetched beside the transfer."""
         self.assertLess(LIMITS.distance, LIMITS.longest)
         self.limit(far=FarLimits(longest=MIB - 1))
         self.follows(*TOC)

@@ -216,7 +216,7 @@ class Lost(StaleTestCase):
         self.assertEqual(["GET"], self.asked())
 
     def test_damaged_manifest(self) -> None:
-        """Nor can one whose manifest is damaged."""
+        """A tag whose manifest is damaged cannot be served: upstream is asked with patience."""
         self.driver.place(manifest_key("example.com", self.one.digest), b"rubbish", sealed=True)
         self.restart()
         self.upstream.error = BadGateway("down")
@@ -253,7 +253,7 @@ class Refused(StaleTestCase):
         self.refused(BadGateway)
 
     def test_repository_gone(self) -> None:
-        """So is one whose repository is gone."""
+        """A tag whose repository upstream does not have any more is forgotten."""
         self.upstream.error = NameUnknown("no such repository")
         self.refused(NameUnknown)
         self.upstream.error = BadGateway("down")
@@ -306,7 +306,7 @@ class NotFoundIsNotTrusted(StaleTestCase):
         self.confirmed()
 
     def test_get_not_found(self) -> None:
-        """So is a 404 for a GET after a HEAD that told of a change."""
+        """A 404 for a GET after a HEAD that told of a change is a failure like others: the tag is kept."""
         self.upstream.add(raw("two"), "latest")
         self.upstream.get_error = ManifestUnknown("gone")
         self.stale(StaleReason.UNKNOWN)

@@ -16,6 +16,7 @@ from oci_registry.storage.keys import blob_key
 from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
 from tests import examples
+from tests.support.generated import evenly, events
 from tests.support.streams import LIMITS, Reader
 from tests.unit.pullthrough.support import CacheTestCase
 from tests.unit.streams.world import SMALL
@@ -23,14 +24,14 @@ from tests.unit.streams.world import SMALL
 DATA = bytes(n % 251 for n in range(150))
 
 EVENTS = st.lists(
-    st.one_of(
-        st.tuples(st.just("send"), st.integers(0, 40)),
-        st.tuples(st.just("open"), st.integers(0, 149)),
-        st.tuples(st.just("read"), st.integers(0, 5)),
-        st.tuples(st.just("leave"), st.integers(0, 5)),
-        st.tuples(st.just("tick"), st.just(0)),
-        st.tuples(st.just("stall"), st.just(0)),
-        st.tuples(st.just("disk"), st.integers(0, 3)),
+    evenly(
+        events("send", range(41)),
+        events("open", range(150)),
+        events("read", range(6)),
+        events("leave", range(6)),
+        events("tick"),
+        events("stall"),
+        events("disk", range(4)),
     ),
     max_size=80,
 )
@@ -144,7 +145,7 @@ class Stories(CacheTestCase):
     def end(self) -> None:
         """Let everything come to its end."""
         for _ in range(2000):
-            self.send(0, 7)
+            self.send(0, 19)
             self.clock.advance(FLUSH_DELAY)
             for _, client in self.clients:
                 client.read()

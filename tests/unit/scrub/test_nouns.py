@@ -19,7 +19,8 @@ DIGEST = Digest.of(b"x")
 NAMES = st.sampled_from(["began", "updated", "ended", "owner", "after", "counts", "objects"])
 DOCUMENTS = st.recursive(
     st.none() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
 )
 
 

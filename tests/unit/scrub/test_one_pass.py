@@ -269,6 +269,7 @@ class Going(ScrubTestCase):
         self.blob(b"a")
         self.blob(b"b" * 3 * LEAST)
         self.manifest()
+        self.checker._piece = LEAST // 16
         running = self.begin(self.make(), rate=LEAST)
         begun = self.clock.seconds()
         while not running.called:

@@ -121,7 +121,7 @@ class Checks(SynchronousTestCase):
             self.check("x:1")
 
     def test_odd_manifests(self) -> None:
-        """So is what only looks like a manifest."""
+        """What only looks like a manifest is a finding or a failure."""
         for body in (
             b'{"manifests": [1]}',
             b'{"manifests": [{"digest": "x"}]}',

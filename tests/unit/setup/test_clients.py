@@ -149,7 +149,7 @@ class Every(CommandTestCase):
                 self.assertNotIn("1.29.1", "".join(notes))
 
     def test_talos(self) -> None:
-        """So has Talos."""
+        """Talos has the name "*" for all registries."""
         path = self.upstream_file('- {namespace: "*", host: mirror.lan}\n')
         out, _ = self.run_command("talos", *MIRROR, UPSTREAM_CONFIG_FILE=path)
         self.assertEqual(["*"], list(yaml.safe_load(out)["machine"]["registries"]["mirrors"]))

@@ -115,7 +115,7 @@ class Choices(CommandTestCase):
         self.assertIn("skipFallback: true", out)
 
     def test_no_default(self) -> None:
-        """So does that other registries are not meant."""
+        """`--no-default` reaches the client: other registries are not configured."""
         out, _ = self.run_command("containerd", *MIRROR, "--no-default")
         self.assertNotIn("_default", out)
 

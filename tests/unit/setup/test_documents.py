@@ -81,7 +81,7 @@ class Documents(SynchronousTestCase):
         )
 
     def test_ci(self) -> None:
-        """So are those for builds, and the patch for Talos."""
+        """The pages about CI and Talos have the files that the command makes."""
         page = (HOW_TO / "ci.md").read_text()
         for generator in (CLIENTS["buildkit"], CLIENTS["kaniko"]):
             made = configure(generator, "docker.io", "quay.io")

@@ -15,7 +15,7 @@ GOOD: dict[str, object] = {"mediaType": "a/b", "digest": DIGEST, "size": 3}
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(), values, max_size=4),
     max_leaves=10,
 )
 

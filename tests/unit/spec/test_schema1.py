@@ -123,7 +123,10 @@ class Payload(SynchronousTestCase):
             st.text(max_size=5).filter(lambda key: key not in ("signatures", "schemaVersion")),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-                lambda values: st.lists(values) | st.dictionaries(st.text(max_size=3), values),
+                lambda values: (
+                    st.lists(values, max_size=4)
+                    | st.dictionaries(st.text(max_size=3), values, max_size=4)
+                ),
                 max_leaves=8,
             ),
         ),

@@ -77,7 +77,7 @@ class Merging(StoreTestCase):
         self.assertRaises(ValueError, TagHistory.from_json, data)
 
     def test_not_finite(self) -> None:
-        """Nor is one with a time that is none."""
+        """A history with a time that is not finite is a ValueError."""
         value = json.loads(TagHistory((Sighting.at(DIGESTS[0], 1.0, adopted=True),)).to_json())
         for wrong in (float("inf"), "soon", None):
             value["sightings"][0]["last"] = wrong

@@ -19,17 +19,20 @@ from oci_registry.storage.platforms import KEY, PlatformStore, Used, read, writt
 
 T = TypeVar("T")
 ARM, AMD = Platform("linux", "arm64", "v8"), Platform("linux", "amd64")
-# The same as of a regular expression, in a tenth of the time.
 _FIRST = string.ascii_lowercase + string.digits
-words = st.builds(str.__add__, st.sampled_from(_FIRST), st.text(_FIRST + "._-", max_size=20))
+# The same as of a regular expression, in a fraction of the time.
+words = st.text(_FIRST + "._-", min_size=1, max_size=20).map(
+    lambda text: text if text[0] in _FIRST else "a" + text[1:]
+)
 platforms = st.builds(Platform, words, words, st.just("") | words)
 repositories = st.tuples(words, st.lists(words, min_size=1, max_size=3).map("/".join))
 used = st.dictionaries(
-    repositories, st.lists(platforms, min_size=1, max_size=8, unique=True).map(tuple), max_size=20
+    repositories, st.lists(platforms, min_size=1, max_size=8, unique=True).map(tuple), max_size=6
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
 )
 
 
@@ -41,7 +44,7 @@ class Records(SynchronousTestCase):
         """What is written is read again, in the same order."""
         self.assertEqual(list(known.items()), list(read(written(known)).items()))
 
-    @given(used, st.integers(0, 2000))
+    @given(used, st.integers(0, 700))
     def test_size(self, known: Used, largest: int) -> None:
         """The record is never larger than that; what comes first stays."""
         stored = written(known, largest)

@@ -121,7 +121,7 @@ class Tags(StoreTestCase):
         self.assertTrue(self.store.is_stored(HOST, "a", "v1", RECORD))
 
     def test_damaged_in_the_details(self) -> None:
-        """Nor is a record with one wrong value."""
+        """A record with one wrong value is no record."""
         good: dict[str, Any] = json.loads(RECORD.to_json())
         for key, value in (
             ("digest", "sha256:x"),

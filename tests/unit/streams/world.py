@@ -10,6 +10,7 @@ from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.follower import Follower
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.limits import GrowingLimits
+from tests.support.generated import evenly, events
 from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader, SendingReader
 
 TAIL = 5
@@ -18,14 +19,14 @@ SMALL = GrowingLimits(tail=TAIL, batch=BATCH, window=16, high_water=24, unstored
 """A few bytes are a lot."""
 
 EVENTS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), st.integers(1, 20)),
-        st.tuples(st.just("hash"), st.integers(1, 3)),
-        st.tuples(st.just("file"), st.integers(1, 3)),
-        st.tuples(st.just("tick"), st.just(0)),
-        st.tuples(st.just("join"), st.integers(0, 150)),
-        st.tuples(st.just("read"), st.integers(0, 9)),
-        st.tuples(st.just("leave"), st.integers(0, 9)),
+    evenly(
+        events("write", range(1, 21)),
+        events("hash", range(1, 4)),
+        events("file", range(1, 4)),
+        events("tick"),
+        events("join", range(151)),
+        events("read", range(10)),
+        events("leave", range(10)),
     ),
     max_size=60,
 )

@@ -80,7 +80,7 @@ class Places(SynchronousTestCase):
                 Authority.of_uri(uri)
 
     def test_no_such_port(self) -> None:
-        """Neither is a port that no server can have."""
+        """A port that no server can have is refused before any request."""
         for port in (0, 65536, 10**12, -1):
             with self.assertRaises(BadAddress):
                 Authority.of_uri(URI(b"https", b"h", b"h", port, b"/", b"", b"", b""))

@@ -113,7 +113,7 @@ class Kept(TokenTestCase):
         self.assertIsNotNone(source.cached("repository:r1099:pull"))
 
     def test_bounded_in_size(self) -> None:
-        """Nor do large tokens: they take 2 MiB at most, and the last one is still used."""
+        """Large tokens do not fill the memory: they take 2 MiB at most, and the last one is still used."""
         self.http.answer = lambda _: given(token=f"{next(self.numbers):05}" + "x" * 65_000)
         source = self.source()
         for number in range(100):

@@ -85,7 +85,7 @@ class Evidence(BreakersTestCase):
         self.assertEqual((0, 1), (self.wait(Z), self.gauge("available")))
 
     def test_many_failures(self) -> None:
-        """So do some quick failures in a row, of more than one repository."""
+        """Some quick failures in a row, of more than one repository, show that the host is at fault."""
         for number in range(FAILURES):
             self.assertEqual(0, self.wait(Z))
             self.put((X, Y)[number % 2], ERROR)

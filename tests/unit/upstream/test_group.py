@@ -308,7 +308,7 @@ class Patience(RequestsTestCase):
         self.assertEqual((2, 1), (self.asked_of(A), self.asked_of(B)))
 
     def test_retry_after_elsewhere(self) -> None:
-        """So does where it leads to, and its token server."""
+        """The target of a redirect, or a token server, that asks for a few seconds gets them."""
         realm = f"https://{A}/token"
         challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}
         target = "https://cdn.example/m"

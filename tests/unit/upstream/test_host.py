@@ -92,7 +92,7 @@ class Queue(RequestsTestCase):
         self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
 
     def test_late_after_the_queue(self) -> None:
-        """Nor is it one to be late when most of the time for the answer went by there."""
+        """A host is not late when most of the time for the answer went by while waiting for a turn."""
         self.connect(max_connections=2, response_timeout=10.0)
         self.answer(A, FakeResponse(body=b"x"))
         digest = Digest.of(b"x")

@@ -111,7 +111,7 @@ class Kinds(ReportsTestCase):
         )
 
     def test_no_connection_free(self) -> None:
-        """So is a host whose connections are all in use for too long."""
+        """That all connections to a host are in use for too long is reported as such."""
         self.connect(max_connections=1)
         self.answer(A, lambda _: Deferred())
         asked = [self.ask(), self.start(self.upstream.manifest("b/c", LATEST, patient=False))]
@@ -135,7 +135,7 @@ class Kinds(ReportsTestCase):
         )
 
     def test_redirects(self) -> None:
-        """So is where the host redirects to, without the query of the link."""
+        """That the target of a redirect fails is reported as such, without the query of the link."""
 
         def answer(sent: Sent) -> Answer:
             if "cdn.example" in sent.url:
@@ -147,7 +147,7 @@ class Kinds(ReportsTestCase):
         self.assertNotIn("secret", line)
 
     def test_no_failures(self) -> None:
-        """Neither an image that is not there nor our own defects nor an open circuit is one."""
+        """An image that is not there, a defect of ours and an open circuit are no failures of the host."""
         self.assertEqual([], self.fails(FakeResponse(404)))
         reports = self.group.hosts[0].reports
         for error in (ManifestUnknown("no"), LocalFailure("ours"), CircuitOpen("open")):

@@ -113,7 +113,7 @@ class Broken(ResumeTestCase):
         self.assertTrue(held.transport.disconnecting or held.transport.disconnected)
 
     def test_trickling(self) -> None:
-        """So is one that has become a trickle."""
+        """A body that has become a trickle is left for a new connection."""
         held = Held(body=DATA[: SLOWEST * 2], length=len(DATA))
         self.in_turn(A, lambda _: held, blob_of(DATA))
         sent = self.pump()

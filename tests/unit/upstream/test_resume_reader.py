@@ -68,7 +68,7 @@ class Control(ResumeTestCase):
         self.assertEqual(1, len(self.asked))
 
     def test_stopped_while_waiting(self) -> None:
-        """So it does between two connections, whether one waits for it or for an answer."""
+        """A reader that wants no more between two connections ends the waiting for the next, or its answer."""
         answers: list[Callable[[Sent], Answer]] = [
             lambda _: FakeResponse(500),
             lambda _: Deferred(),
@@ -195,7 +195,7 @@ class Quarantined(ResumeTestCase):
         )
 
     def test_avoided_later_too(self) -> None:
-        """Nor are they asked to continue with a body that breaks."""
+        """Hosts to avoid are not asked to continue with a body that breaks."""
         self.answer(
             B, lambda s: short(s, GOOD_PROGRESS) if "Range" not in s.headers else FakeResponse(500)
         )

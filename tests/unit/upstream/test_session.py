@@ -202,7 +202,7 @@ class Faults(SessionTestCase):
         self.send()
 
     def test_out_of_reach(self) -> None:
-        """So is that no connection can be made to it."""
+        """That no connection can be made to another server is that server's fault."""
         self.answers[CDN] = Refused()
         self.assertIn("refused the connection", self.fails(RegistryError))
 

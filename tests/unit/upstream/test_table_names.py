@@ -142,7 +142,7 @@ class Spellings(NamesTestCase):
         self.means(self.make(), "/v2/a?ns=registry.hub.docker.com", "docker.io", "library/a")
 
     def test_default(self) -> None:
-        """So it is for the default registry."""
+        """The default registry may be configured under another spelling of its name."""
         self.means(self.make(REG, default="reg.test:443"), "/v2/a", "reg.test", "a")
 
     def test_underscores(self) -> None:
@@ -180,7 +180,7 @@ class UpperCase(NamesTestCase):
         self.means(self.make(default="hf.co"), f"/v2/{name}", "hf.co", name)
 
     def test_configured(self) -> None:
-        """So has an upstream that is configured to."""
+        """An upstream that is configured to has repositories with upper-case letters."""
         upper = upstream_settings(
             namespace="models.test", host="models.test", upper_case_names=True
         )

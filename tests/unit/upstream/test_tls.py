@@ -151,7 +151,7 @@ class BadFiles(PolicyTestCase):
             self.bad(path, client_cert_file=path)
 
     def test_no_key(self) -> None:
-        """So is a certificate without its key, with another's, or with one that is locked."""
+        """A certificate without its key, with another's, or with one that is locked, is an error at start."""
         certified = Certified(HOST)
         cert_file = self.file(certified.certificate)
         locked = serialization.load_pem_private_key(certified.key, None).private_bytes(

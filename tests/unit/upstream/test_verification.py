@@ -126,7 +126,7 @@ class Sharing(PolicyTestCase):
         self.assertIs(self.context(one), self.context(other))
 
     def test_same_content(self) -> None:
-        """So do those whose files hold the same, wherever they are; it is read into memory once."""
+        """Hosts whose TLS files hold the same share one context, wherever these are; they are read once."""
         authority = Certified("authority")
         read: list[object] = []
         check = tls._Pem.certificates

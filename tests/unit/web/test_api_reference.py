@@ -81,11 +81,12 @@ def sent_errors() -> set[tuple[int, str]]:
         for file in sorted((PROJECT / "oci_registry").rglob("*.py"))
         if file.name != "errors.py" or file.parent.name != "spec"
     )
+    words = set(re.findall(r"\w+", others))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     return {
         (kind.status, kind.code)
         for kind in kinds
-        if issubclass(kind, RegistryError) and re.search(rf"\b{kind.__name__}\b", others)
+        if issubclass(kind, RegistryError) and kind.__name__ in words
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from twisted.internet.interfaces import ISSLTransport
 from zope.interface import alsoProvides
 
@@ -72,10 +74,11 @@ class Arriving(SiteTestCase):
         self.assertEqual([b"first", b"ok", b"ok"], [a.body for a in connection.answers()])
 
     def test_many_pipelined(self) -> None:
-        """Thousands of pipelined requests do not nest."""
+        """Pipelined requests do not nest, however many there are."""
+        count = sys.getrecursionlimit() + 100
         connection = self.connect()
-        connection.send(b"GET / HTTP/1.1\r\nHost: m\r\n\r\n" * 5000)
-        self.assertEqual(5000, len(connection.answers()))
+        connection.send(b"GET / HTTP/1.1\r\nHost: m\r\n\r\n" * count)
+        self.assertEqual(count, len(connection.answers()))
 
     def test_pipelined_flood(self) -> None:
         """While a request is being answered, no more than a little is read ahead."""

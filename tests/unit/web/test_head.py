@@ -236,7 +236,7 @@ class Anything(SynchronousTestCase):
         st.lists(st.integers(0, 1000), max_size=5),
     )
     def test_damaged(self, changes: list[tuple[int, int, bytes]], cuts: list[int]) -> None:
-        """So is a request that was damaged anywhere, when it has come to its end."""
+        """A request that was damaged anywhere is answered when it has come to its end."""
         data = REQUEST
         for place, removed, added in changes:
             data = data[:place] + added + data[place + removed :]

@@ -169,7 +169,7 @@ class Dispatch(WebTestCase):
         self.assertEqual(200, connections[-1].answer().status)
 
     def test_many_failures_at_once(self) -> None:
-        """So are those that fail at one instant, however they came; others may leave meanwhile."""
+        """Requests that fail at one instant are answered in several iterations; others may leave meanwhile."""
         waiting: Deferred[None] = Deferred()
         self.waiting = waiting
         connections = []

@@ -23,6 +23,7 @@ class Counting(SynchronousTestCase):
         self.metrics = Metrics()
         self.workers: Any = type("Workers", (), {"lost": lambda *_: None})()
         self.reactor: Any = MemoryReactorClock()
+        self.entry = Repeatable().entry((b"a", b"b", b"", b"c", 0.0, inf), ("/v2/", None, None))
 
     def link(self) -> WorkerLink:
         """Return the end of a connection to a new worker with the number 1."""
@@ -69,10 +70,13 @@ class Counting(SynchronousTestCase):
         self.count(self.link(), 1, 0.5, 3000)
         self.assertEqual((3.5, 3000), self.used())
 
+    def loan(self, until: float) -> Loan:
+        """Return the same answer, which may be used until then."""
+        return Loan(b"/v2/", self.entry, until)
+
     def test_lent_again(self) -> None:
         """An answer is lent again when half its time is over, and when the clock was set back."""
         link = self.link()
-        entry = Repeatable().entry((b"a", b"b", b"", b"c", 0.0, inf), ("/v2/", None, None))
         for until, lent in (
             (101.0, True),
             (101.4, False),
@@ -80,7 +84,7 @@ class Counting(SynchronousTestCase):
             (50.0, True),
             (50.1, False),
         ):
-            self.assertTrue(link._has(Loan(b"/v2/", entry, until)))
+            self.assertTrue(link._has(self.loan(until)))
             try:
                 message = unpack(self.theirs.recv(10_000))
             except BlockingIOError:
@@ -92,9 +96,8 @@ class Counting(SynchronousTestCase):
     def test_recalled(self) -> None:
         """After a recall the worker has nothing, so it is lent the same answer again."""
         link = self.link()
-        entry = Repeatable().entry((b"a", b"b", b"", b"c", 0.0, inf), ("/v2/", None, None))
-        self.assertTrue(link._has(Loan(b"/v2/", entry, 101.0)))
+        self.assertTrue(link._has(self.loan(101.0)))
         link.recall()
-        self.assertTrue(link._has(Loan(b"/v2/", entry, 101.0)))
+        self.assertTrue(link._has(self.loan(101.0)))
         kinds = [unpack(self.theirs.recv(10_000)).kind for _ in range(3)]
         self.assertEqual(["lease", "recall", "lease"], kinds)

@@ -192,7 +192,7 @@ class Running(PageTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(AttributeError)))
 
     def test_defect(self) -> None:
-        """So it is with a defect, which is logged."""
+        """A defect affects its own part of the page only, and is logged."""
         self.answers["GET", "/top"] = ZeroDivisionError("secret")
         part = self.part("transfers")
         self.assertIn("internal error; see the log", part.text)

@@ -225,7 +225,7 @@ class Growing(PiecesTestCase):
         self.assertEqual((before[1] - before[0]) // 4, after[1] - after[0])
 
     def test_never_smaller_than_the_smallest(self) -> None:
-        """Nor do they become smaller than what is asked for at once."""
+        """Pieces do not become smaller than what is asked for at once, however slow the server is."""
         opened = self.opened(20 * MIB)
         reading = opened.read(4 * MIB, 4, 20 * MIB)
         self.arrive(1000.0)

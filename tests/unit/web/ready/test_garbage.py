@@ -28,6 +28,11 @@ OF_TESTS = ("tests.", "unittest.", "twisted.trial.")
 class GarbageTestCase(SynchronousTestCase):
     """Counts objects."""
 
+    def setUp(self) -> None:
+        # What is there already need not be looked at each time; it stays frozen.
+        gc.collect()
+        gc.freeze()
+
     def objects(self) -> Counter[str]:
         """Return the objects that are tracked, by type."""
         # The collector finds out that a tuple need not be tracked, first the inner ones.
@@ -75,7 +80,7 @@ class Answers(GarbageTestCase):
         mirror.log.seek(0)
 
     def test_manifests(self) -> None:
-        """Neither an answer with a manifest is tracked nor its line of the access log, by tag or by digest."""
+        """Neither an answer with a manifest nor its line of the access log is tracked, by tag or by digest."""
         mirror, references = self.mirror(), []
         for number in range(ALL):
             digest = mirror.upstream.add(RAW + b" " * number, f"t{number}").digest
@@ -94,7 +99,7 @@ class Answers(GarbageTestCase):
         self.assertEqual(1 + 1, len(mirror.answers.sources))
 
     def test_learned_again(self) -> None:
-        """Nor is it after the sizes in the manifest had to be learned again."""
+        """An answer with a manifest is not tracked after its sizes had to be learned again."""
         mirror = self.mirror()
         for number in range(ALL):
             mirror.upstream.add(RAW + b" " * number, f"t{number}")
@@ -108,7 +113,7 @@ class Answers(GarbageTestCase):
         self.assert_none(use)
 
     def test_blobs(self) -> None:
-        """Nor are answers about a blob, whole and in parts."""
+        """Answers about a blob, whole and in parts, are not tracked."""
         mirror, paths = self.mirror(), []
         for number in range(ALL):
             digest = mirror.upstream.add_blob(SMALL + b"%d" % number)
@@ -136,7 +141,7 @@ class Answers(GarbageTestCase):
         self.assertEqual(1 + 1, len(mirror.answers.sources))
 
     def test_lent(self) -> None:
-        """Nor is an answer that a worker has borrowed."""
+        """An answer that a worker has borrowed is not tracked."""
         clock = Clock()
         table = ReadyAnswers(clock, AccessLog(StringIO(), "text", clock), Responses())
         borrower = Borrower(table, clock.seconds)

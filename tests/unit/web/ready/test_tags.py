@@ -57,7 +57,7 @@ class Tags(SynchronousTestCase):
         self.assertTrue(self.mirror.ask(PATH).endswith(RAW + b"\n"))
 
     def test_held(self) -> None:
-        """Nor once a hold was set, nor while there is one, nor from the past when it was lifted."""
+        """A tag is not ready once a hold was set, nor while there is one, nor as before when it was lifted."""
         self.mirror.warm()
         self.assertTrue(self.mirror.at_once())
         self.mirror.now(self.mirror.control.hold(*NAMES))
