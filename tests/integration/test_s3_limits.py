@@ -65,6 +65,12 @@ class BucketLimit(BucketTestCase):
             got = await self.client.get(f"/v2/{repository}/{path}")
             self.assertEqual((200, True), (got.status, got.complete), path)
 
+    async def gone(self, reference: object) -> None:
+        """Wait until an image is not served any more."""
+        path = f"/v2/library/app/manifests/{reference}"
+        while (await self.client.get(path)).status == 200:
+            await deferLater(reactor, 0.1)
+
     def taken(self) -> int:
         """Return the bytes of all objects."""
         pages = self.bucket.get_paginator("list_objects_v2").paginate(Bucket=self.direct.bucket)
@@ -184,11 +190,10 @@ class BucketLimit(BucketTestCase):
         self.assertGreater(written, 0)
         left = self.tags()
         self.assertGreater(len(left), 1)
-        for number in self.images.keys() - left:
-            for reference in (str(number), self.images[number][0]):
-                path = f"/v2/library/app/manifests/{reference}"
-                while (await self.client.get(path)).status == 200:
-                    await deferLater(reactor, 0.1)
+        # All at once, since each waits for the registry.
+        evicted = self.images.keys() - left
+        references = [r for number in evicted for r in (number, self.images[number][0])]
+        await gatherResults([Deferred.fromCoroutine(self.gone(r)) for r in references])
         for number in left:
             await self.pull(number)
         # Each is read by the other replica alone, once, and all are removed after a minute.
