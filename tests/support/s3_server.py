@@ -1,7 +1,7 @@
 """moto's S3, asked in this process or over sockets.
 
-The server that comes with moto starts a thread and a connection for each request, reads it at the cost of
-what it is answered with, and waits for 10 ms before it closes the connection.
+The server that comes with moto starts a thread for each request, needs as much CPU time to parse it as to
+answer it, and waits for 10 ms before it closes the connection.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _one_at_a_time = Lock()
 
 
 def _make_listings_cheap() -> None:
-    """Take out half of what they cost: moto looks for all members under many names, which xmltodict checks."""
+    """Halve the CPU time of listings.
+
+    moto looks up each member under several names, and xmltodict checks each name.
+    """
     if hasattr(xmltodict, "_validate_name"):
         xmltodict._validate_name = cache(xmltodict._validate_name)
     if not hasattr(serialize, "S3Serializer"):
@@ -39,7 +42,7 @@ def _make_listings_cheap() -> None:
     find = serialize.S3Serializer.get_value
 
     def get_value(self: Any, value: Any, key: str, *more: Any) -> Any:
-        # S3's results are made of dicts, which have their members under their own names.
+        # The members of S3's results are in dicts, under their own names.
         return value.get(key) if type(value) is dict else find(self, value, key, *more)
 
     setattr(serialize.S3Serializer, "get_value", get_value)  # noqa: B010 - takes what newer versions give
@@ -50,11 +53,11 @@ _make_listings_cheap()
 
 @cache
 def _app() -> Any:
-    """Return moto's application, which serves S3 alone: its own server finds out what each request is for."""
+    """Return moto's application for S3 alone: that for all services finds the service of each request."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = create_backend_app("s3")
     app.debug = False
-    # For browsers that show pages of other servers.
+    # CORS headers are for browsers.
     app.after_request_funcs.clear()
     return app
 
@@ -92,7 +95,7 @@ def ask(asked: Asked) -> Reply:
         reply.headers = {"date": formatdate(usegmt=True)}
         reply.headers |= {name.lower(): value for name, value in headers}
 
-    # It looks whether there is an object before it writes it.
+    # A conditional write looks for the object first and then writes it.
     with _one_at_a_time:
         parts = _app()(environ, start_response)
         reply.body = b"".join(parts)
