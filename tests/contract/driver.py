@@ -260,7 +260,7 @@ class DriverContract(inspecting.InspectingContract, writing.WritingContract, mar
     @running
     async def test_list_while_things_change(self) -> None:
         """A listing continues while objects come and go, and lists what was there all the time."""
-        keys = {f"blobs/{n:03}/x" for n in range(40)}
+        keys = {f"blobs/{n:03}/x" for n in range(15)}
         for key in keys:
             await self.stored(key, b"x")
         listed: set[str] = set()

@@ -78,7 +78,7 @@ class Outages(OutageTestCase):
 
     async def survives(self, daemon: Daemon) -> None:
         """Many pulls are right while nothing of the bucket can be had; it is said once."""
-        for _ in range(5):
+        for _ in range(3):
             await self.pull()
         self.assertEqual({"read", "written"}, self.failing(daemon))
         self.assertEqual(503, await self.ready())

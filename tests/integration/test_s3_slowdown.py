@@ -74,7 +74,7 @@ class SlowDown(SlowdownTestCase):
     @running
     async def test_one_in_ten(self) -> None:
         """With a 503 for a tenth of all requests hits stay hits, and nothing is uploaded twice."""
-        stored = [self.stored(20_000, seed) for seed in range(75)]
+        stored = [self.stored(20_000, seed) for seed in range(30)]
         new = [self.blob(20_000, seed) for seed in range(1000, 1010)] + [
             self.blob(2 * PART + 1000, 7)
         ]

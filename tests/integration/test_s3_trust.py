@@ -36,7 +36,7 @@ class Trust(BucketTestCase):
     @running
     async def test_right_object_of_somebody_else(self) -> None:
         """It is hashed once, marked, and from then on trusted by every daemon."""
-        digest, data, path = self.blob(20 * MIB)
+        digest, data, path = self.blob(5 * MIB)
         self.place(digest, data)
         hashed = self.hashed()
         for _ in range(2):
@@ -94,9 +94,9 @@ class Trust(BucketTestCase):
     @running
     async def test_corrupted_object(self) -> None:
         """With ``--check-cache-digest`` rotten bytes are noticed at every hit, and fetched again."""
-        digest, data, path = self.blob(12 * MIB)
+        digest, data, path = self.blob(4 * MIB)
         await self.start(check_cache_digest=True)
-        rotten = data[: 9 * MIB] + bytes([data[9 * MIB] ^ 1]) + data[9 * MIB + 1 :]
+        rotten = data[: 3 * MIB] + bytes([data[3 * MIB] ^ 1]) + data[3 * MIB + 1 :]
         for count in range(1, 3):
             self.place(digest, rotten, Metadata={"oci-registry-size": str(len(data))})
             got = await self.client.get(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
@@ -102,14 +103,48 @@ class _Body:
         self._channel.registry.hung_up += 1
 
 
+class Requests:
+    """The requests of a connection, as they arrive one after the other."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._buffer = bytearray()
+        self._begun: Asked | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Add what has arrived."""
+        self._buffer += data
+
+    def next(self) -> Asked | None:
+        """Return the next request if all of it has arrived; the client is told to send a body if it asks."""
+        if self._begun is None:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return None
+            line, *fields = self._buffer[:end].decode("latin-1").split("\r\n")
+            headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
+            method, target, _ = line.split(" ")
+            path, _, query = target.partition("?")
+            self._begun = Asked(method, path, query, headers)
+            del self._buffer[: end + 4]
+            if "expect" in headers:
+                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length = int(self._begun.headers.get("content-length", "0"))
+        if len(self._buffer) < length:
+            return None
+        asked = evolve(self._begun, body=bytes(self._buffer[:length])) if length else self._begun
+        del self._buffer[:length]
+        self._begun = None
+        return asked
+
+
 class Channel(Protocol):
     """A connection: one request after the other."""
 
     def __init__(self, registry: Any) -> None:
         self.registry = registry
-        self._buffer = bytearray()
+        self._requests = Requests(self._write)
         self._busy = False
-        self._told = False
         self._delayed: Any = None
 
     def connectionMade(self) -> None:
@@ -125,8 +160,11 @@ class Channel(Protocol):
         """Do the next thing after so long, if the connection is there by then."""
         self._delayed = self.registry.reactor.callLater(seconds, act, *args)
 
+    def _write(self, data: bytes) -> None:
+        self.transport.write(data)
+
     def dataReceived(self, data: bytes) -> None:
-        self._buffer += data
+        self._requests.feed(data)
         self._try()
 
     def next_request(self) -> None:
@@ -134,24 +172,11 @@ class Channel(Protocol):
         self._try()
 
     def _try(self) -> None:
-        end = -1 if self._busy else self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        line, *fields = self._buffer[:end].decode("latin-1").split("\r\n")
-        headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
-        if "expect" in headers and not self._told:
-            self._told = True
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        length = end + 4 + int(headers.get("content-length", "0"))
-        if len(self._buffer) < length:
-            return
-        method, target, _ = line.split(" ")
-        path, _, query = target.partition("?")
-        asked = Asked(method, path, query, headers, bytes(self._buffer[end + 4 : length]))
-        del self._buffer[:length]
-        self._busy, self._told = True, False
-        self.registry.asked.append(asked)
-        self.answer(asked)
+        asked = None if self._busy else self._requests.next()
+        if asked is not None:
+            self._busy = True
+            self.registry.asked.append(asked)
+            self.answer(asked)
 
     def answer(self, asked: Asked) -> None:
         """Answer a request, now or later, with `send`."""

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from io import BytesIO
-from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
-from botocore import regions, utils
+from botocore import client as client_module
+from botocore import hooks, regions, utils
 from botocore import session as botocore_session
 from botocore.awsrequest import AWSResponse
 from botocore.hooks import EventAliaser
 from botocore.loaders import create_loader
 from moto.s3 import models
-from moto.server import create_backend_app
-from werkzeug.serving import make_server
 
 from oci_registry.config.settings import S3Settings
 from oci_registry.storage.drivers.s3.bucket import Bucket
 from oci_registry.storage.drivers.s3.connection import Connection
+from tests.support import s3_server
+from tests.support.fake_replies import Asked
 
 MIB = 1024 * 1024
 PART = 5 * MIB if "TEST_S3_ENDPOINT" in os.environ else MIB
@@ -54,14 +54,32 @@ def _shared_provider(**documents: Any) -> Any:
     return _providers[key][0]
 
 
+_methods: dict[str, dict[str, Any]] = {}
+_make_methods = client_module.ClientCreator._create_methods
+
+
+def _shared_methods(self: Any, service_model: Any) -> dict[str, Any]:
+    """Return the methods of a client of a service, the same functions for all clients."""
+    name = service_model.service_name
+    if name not in _methods:
+        _methods[name] = _make_methods(self, service_model)
+    return dict(_methods[name])
+
+
+def _verified(*_: object) -> None:
+    """Accept a function."""
+
+
 # To make a client takes longer than most tests: what is the same for all of them is made once.
 botocore_session.create_loader = cache(create_loader)
 botocore_session.EventAliaser = _Aliaser  # type: ignore[assignment]
 regions.EndpointProvider = _shared_provider
+# It inspects the signature of each function that is registered; all of them are botocore's own.
+hooks.BaseEventHooks._verify_accept_kwargs = _verified  # type: ignore[method-assign]
+client_module.ClientCreator._create_methods = _shared_methods  # type: ignore[method-assign]
 # Two thirds of what listings take, of the server and of its clients.
 utils._parse_timestamp_with_tzinfo = lru_cache(10_000)(utils._parse_timestamp_with_tzinfo)
 
-_servers: list[str] = []
 _clients: dict[tuple[str | None, ...], Any] = {}
 
 
@@ -72,14 +90,7 @@ def endpoint() -> str:
     """
     if "TEST_S3_ENDPOINT" in os.environ:
         return os.environ["TEST_S3_ENDPOINT"]
-    if not _servers:
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        # moto's own server finds out again for each request which of all services it is for.
-        app = create_backend_app("s3")
-        server = make_server("127.0.0.1", 0, app, threaded=True)
-        Thread(target=server.serve_forever, daemon=True).start()
-        _servers.append(f"http://127.0.0.1:{server.port}")
-    return _servers[0]
+    return s3_server.url()
 
 
 def new_bucket(spool: str, **settings: Any) -> S3Settings:
@@ -104,8 +115,27 @@ def client(settings: S3Settings) -> Any:
     wanted = (settings.endpoint, settings.access_key, settings.secret_key, settings.addressing)
     if wanted not in _clients:
         # To make one takes longer than many a test.
-        _clients[wanted] = Connection(settings).writing
+        made = _clients[wanted] = Connection(settings).writing
+        if "TEST_S3_ENDPOINT" not in os.environ and settings.endpoint == endpoint():
+            made.meta.events.register("before-send.s3", _ask_here)
     return _clients[wanted]
+
+
+def _ask_here(request: Any, **_: object) -> AWSResponse:
+    """Answer a request in this process, without a connection."""
+    place = urlsplit(request.url)
+    headers = {
+        name.lower(): value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        for name, value in request.headers.items()
+    }
+    headers.setdefault("host", place.netloc)
+    body = request.body or b""
+    if isinstance(body, str):
+        body = body.encode()
+    elif hasattr(body, "read"):
+        body = body.read()
+    reply = s3_server.ask(Asked(request.method, place.path, place.query, headers, bytes(body)))
+    return AWSResponse(request.url, reply.status, reply.headers, _Raw(bytes(reply.body)))
 
 
 def bucket(settings: S3Settings) -> Bucket:

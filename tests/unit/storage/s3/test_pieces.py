@@ -31,6 +31,7 @@ class PiecesTestCase(SynchronousTestCase):
     """Objects whose bytes come when the test says so."""
 
     limits = PieceLimits(first=LARGEST)
+    content = staticmethod(content)
 
     def setUp(self) -> None:
         self.use(self.limits)
@@ -61,7 +62,7 @@ class PiecesTestCase(SynchronousTestCase):
         """Let everything that is being fetched arrive, after so long."""
         arriving, self.fetches = self.fetches, []
         for start, stop, waiter in arriving:
-            waiter.callback(Fetched(content(start, stop), seconds))
+            waiter.callback(Fetched(self.content(start, stop), seconds))
 
     def get(self, opened: OpenObject, offset: int, length: int, stop: int) -> bytes:
         """Read, letting everything arrive."""
@@ -192,6 +193,11 @@ class Growing(PiecesTestCase):
     """The first piece is small, the next ones are as large as the server is fast."""
 
     limits = PieceLimits(first=MIB // 2, seconds=2.0)
+
+    @staticmethod
+    def content(start: int, stop: int) -> bytes:
+        """Return bytes of which only the number matters."""
+        return bytes(stop - start)
 
     def lengths(self, seconds: float, size: int = 100 * MIB) -> list[int]:
         """Read an object whose pieces take so long each; return their lengths after the first."""
