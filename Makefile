@@ -5,11 +5,11 @@ PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= ./cache
 # What "make test" runs: any names trial understands; the longest tests first, so that none of them is the
-# last to end. JOBS modules of them run at a time, one more than there are processors, since many wait now
+# last to end. JOBS modules of them run at a time, three more than there are processors, since many wait now
 # and then; ARGS are for tests/__main__.py.
 TESTS ?= tests.bounds tests.integration tests.contract tests.unit
 PROCESSORS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-JOBS ?= $(shell echo $$(($(PROCESSORS) + 1)))
+JOBS ?= $(shell echo $$(($(PROCESSORS) + 3)))
 # What "make fuzz" runs: where examples are generated.
 FUZZED = $(if $(filter file,$(origin TESTS)),$(subst /,.,$(basename $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/integration tests/unit))),$(TESTS))
 
