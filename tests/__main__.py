@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
+from itertools import zip_longest
 from multiprocessing import get_context, util
 from pathlib import Path
 
@@ -93,6 +94,12 @@ def modules(name: str) -> Iterator[str]:
             yield from modules(inner)
         elif found.name.startswith("test_"):
             yield inner
+
+
+def in_turns(packages: Iterable[Iterable[str]]) -> list[str]:
+    """Return each name once: by turns from each of *packages*, of which some wait and others calculate."""
+    turns = zip_longest(*packages)
+    return list(dict.fromkeys(name for turn in turns for name in turn if name is not None))
 
 
 def run(name: str) -> Outcome:
@@ -217,7 +224,7 @@ def main(arguments: Sequence[str], shared: Iterable[str] = _SHARED) -> int:
         "--temp-directory", default="_trial_temp", help="where tests have their files and logs"
     )
     options = parser.parse_args(arguments)
-    names = list(dict.fromkeys(module for name in options.names for module in modules(name)))
+    names = in_turns([modules(name) for name in options.names])
     for module in shared:
         importlib.import_module(module)
     assert "twisted.internet.reactor" not in sys.modules, "no two processes can share a reactor"
