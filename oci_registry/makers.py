@@ -19,6 +19,7 @@ from oci_registry.logs import build_access_log
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.pullthrough.far import FarLimits
+from oci_registry.pullthrough.holding import INTERVAL
 from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.reload import Hangup
@@ -97,6 +98,7 @@ class Makers:
     account_limits: AccountLimits = Factory(AccountLimits)
     limit_times: LimitTimes = Factory(LimitTimes)
     scrub_limits: ScrubLimits = Factory(ScrubLimits)
+    hold_interval: float = INTERVAL
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
     transports: Transports = Factory(lambda: TRANSPORTS)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth

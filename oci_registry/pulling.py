@@ -132,7 +132,7 @@ def make_pull_through(
     )
     transfers = Transfers(downloader)
     records = RecordWriter(clock, health)
-    holding = Holding(store.holds, clock, health)
+    holding = Holding(store.holds, clock, health, makers.hold_interval)
     known = KnownManifests(
         store.manifests,
         store.tags,

@@ -153,12 +153,13 @@ def heads(
     host: str | None = None,
     *,
     newest: bool = False,
+    candidates: int = HEADS,
 ) -> Query[Heads]:
     """Return candidates for the eviction; loose blobs only if they were not used since *idle_since*.
 
     *is_forever*: whether the images of a registry are never evicted. This and *is_pinned* are called in
     the account's thread. *host*: only images of this registry, and no loose blobs. *newest*: also the images
-    that are kept for the newest tags.
+    that are kept for the newest tags. *candidates*: how many of each queue.
     """
 
     def query(books: Books) -> Heads:
@@ -177,7 +178,7 @@ def heads(
                 for (number,) in books.sql.execute(
                     "SELECT id FROM manifests WHERE queue=?"
                     " AND host NOT IN (SELECT value FROM json_each(?)) ORDER BY place LIMIT ?",
-                    (queue, forever, HEADS),
+                    (queue, forever, candidates),
                 )
             ]
             for queue in (PROBATION, MAIN, *((NEWEST,) if newest else ()))
@@ -191,7 +192,7 @@ def heads(
             for number in manifest.blobs:
                 if number not in blobs:
                     blobs[number] = _blob(books, number, most, None if host is None else only)
-        loose = [] if host is not None else _loose(books, idle_since)
+        loose = [] if host is not None else _loose(books, idle_since, candidates)
         for number in loose:
             blobs[number] = _blob(books, number, 1, None)
         return Heads(
@@ -211,7 +212,7 @@ def loose_blobs(idle_since: float) -> Query[Heads]:
     """Return blobs without a manifest that were not used since a time, the least recently used first."""
 
     def query(books: Books) -> Heads:
-        numbers = _loose(books, idle_since)
+        numbers = _loose(books, idle_since, HEADS)
         blobs = {number: _blob(books, number, 1, None) for number in numbers}
         return Heads({}, blobs, (), (), tuple(numbers), (), books.tag_changes)
 
@@ -233,11 +234,11 @@ def unnamed_blobs(numbers: Collection[int]) -> Query[Heads]:
     return query
 
 
-def _loose(books: Books, idle_since: float) -> list[int]:
+def _loose(books: Books, idle_since: float, most: int) -> list[int]:
     found = books.sql.execute(
         "SELECT content FROM (SELECT content, used FROM blobs ORDER BY used LIMIT ?)"
         " WHERE used<? AND NOT EXISTS (SELECT 1 FROM edges WHERE child=content) LIMIT ?",
-        (LOOSE, idle_since, HEADS),
+        (LOOSE, idle_since, most),
     )
     return [number for (number,) in found]
 

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from oci_registry.account.account import Account
 from oci_registry.account.database import AccountOff
 from oci_registry.account.images import (
+    HEADS,
     Heads,
     StoredManifest,
     count_queued,
@@ -105,6 +106,8 @@ class Evictor:
         """Whether the images of a registry are never evicted."""
         self.scarce: Callable[[], Collection[str]] = frozenset
         """The registries with little left of their rate limits, whose images are not evicted on probation."""
+        self.candidates = HEADS
+        """How many images of each queue are looked at together."""
         self.newest = NewestTags()
         """The newest tags of each repository, whose images are evicted last."""
         self.evicted: Callable[[Evicted], None] = lambda _: None
@@ -206,7 +209,14 @@ class Evictor:
         while done.size < need and done.idle_turns <= most:
             # Read each time: a round can take minutes, in which others may pin images.
             pinned = await self._pinned.now()
-            asked = heads(self._loose_since(), self.is_forever, pinned, host, newest=newest)
+            asked = heads(
+                self._loose_since(),
+                self.is_forever,
+                pinned,
+                host,
+                newest=newest,
+                candidates=self.candidates,
+            )
             found = await self._account.ask(asked)
             # Nothing is awaited between these two, so objects in use are not in the plan.
             planned = plan(self._snapshot(found, sizes), need - done.size)
@@ -366,5 +376,5 @@ class Evictor:
         if not self._account.is_complete:
             return None
         pinned = await self._pinned.now()
-        asked = heads(self._loose_since(), self.is_forever, pinned)
+        asked = heads(self._loose_since(), self.is_forever, pinned, candidates=self.candidates)
         return self._snapshot(await self._account.ask(asked), Snapshot({}, {}).sizes)

@@ -63,9 +63,9 @@ class Tree:
                 yield from child.stored()
 
 
-def read_tree(books: Books, host: str, digest: Digest) -> Tree:
+def read_tree(books: Books, host: str, digest: Digest, most_blobs: int = MOST_BLOBS) -> Tree:
     """Return what is stored of an image, a part of it if it exceeds limits. Never raises for its content."""
-    return _read(books, host, Tree(digest, None), DEEPEST, _Budget())
+    return _read(books, host, Tree(digest, None), DEEPEST, _Budget(blobs=most_blobs))
 
 
 @define
@@ -73,7 +73,7 @@ class _Budget:
     """How much more of an image may be read."""
 
     manifests: int = MOST
-    blobs: int = Factory(lambda: MOST_BLOBS)
+    blobs: int = MOST_BLOBS
 
 
 def _read(books: Books, host: str, tree: Tree, depth: int, left: _Budget) -> Tree:

@@ -22,17 +22,24 @@ PATIENCE = 2.0
 class Holding:
     """Finds holds. What cannot be read counts as a failure of the store, and the known holds stay."""
 
-    def __init__(self, holds: HoldStore, clock: IReactorTime, health: StoreHealth) -> None:
+    def __init__(
+        self,
+        holds: HoldStore,
+        clock: IReactorTime,
+        health: StoreHealth,
+        interval: float = INTERVAL,
+    ) -> None:
         self._holds = holds
         self._clock = clock
         self._health = health
+        self._interval = interval
         self._next_attempt = 0.0
         self._looping = LoopingCall(self._read)
         self._looping.clock = clock
 
     def start(self) -> None:
-        """Read all holds now, and again every `INTERVAL`."""
-        self._looping.start(INTERVAL)
+        """Read all holds now, and again every *interval* seconds."""
+        self._looping.start(self._interval)
 
     def stop(self) -> None:
         """Read no more."""
@@ -61,7 +68,7 @@ class Holding:
 
     def _failed(self, failure: object) -> None:
         error = getattr(failure, "value", None)
-        self._next_attempt = self._clock.seconds() + INTERVAL
+        self._next_attempt = self._clock.seconds() + self._interval
         if isinstance(error, CancelledError):
             return
         reason = str(error) if isinstance(error, StoreError) else "the holds were not read in time"

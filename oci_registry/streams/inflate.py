@@ -130,15 +130,18 @@ class BodyDecoder:
     """A body's bytes, either as sent or inflated.
 
     *inflate*: whether to inflate it; with None, `looks_encoded` decides. `inflating`: the decision,
-    None until it is made. *limit*: the most inflated bytes; None: `FREE`, and `RATIO` for each encoded
+    None until it is made. *limit*: the most inflated bytes; None: *free*, and `RATIO` for each encoded
     byte.
     """
 
-    def __init__(self, coding: str, *, inflate: bool | None, limit: int | None) -> None:
+    def __init__(
+        self, coding: str, *, inflate: bool | None, limit: int | None, free: int = FREE
+    ) -> None:
         self.inflating: bool | None = None
         self._coding = coding
         self._inflate = inflate
         self._limit = limit
+        self._free = free
         self._inflater = Inflater(coding)
         self._first = b""
         self._received = 0
@@ -200,4 +203,4 @@ class BodyDecoder:
 
     @property
     def _most(self) -> int:
-        return FREE + RATIO * self._received if self._limit is None else self._limit
+        return self._free + RATIO * self._received if self._limit is None else self._limit

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.task import deferLater
 
 from oci_registry.config.settings import AgeRule, MinAges, UpstreamSettings
-from oci_registry.pullthrough import holding
 from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.patterns import parse_pattern
@@ -189,7 +189,7 @@ class Bucket(BucketTestCase, TagsTestCase):
     @running
     async def test_replicas(self) -> None:
         """A replica waits since another one has seen a digest, and knows of holds when it reads them again."""
-        self.patch(holding, "INTERVAL", 0.5)
+        self.makers = evolve(self.makers, hold_interval=0.5)
         await self.start(self.aged())
         await self.digest()
         await until(lambda: not len(self.daemons[0].parts.records))

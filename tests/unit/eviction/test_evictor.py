@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from oci_registry.account import images
 from oci_registry.account.images import registry_size
 from oci_registry.eviction.evictor import LOOSE_FOR, Evicted, Evictor
 from oci_registry.eviction.pinned import PinnedImages, PinPatterns
@@ -253,7 +252,7 @@ class Evictions(EvictionTestCase):
 
     def test_offline(self) -> None:
         """Images of a registry that is offline stay, also without a layer for which there was no room."""
-        self.patch(images, "HEADS", 20)
+        self.evictor.candidates = 20
         missing = Digest.of(b"missing")
         offline = [self.pulled(b"%d" % number, missing, host=OWN) for number in range(25)]
         image = self.pulled(b"a")
@@ -348,7 +347,7 @@ class Evictions(EvictionTestCase):
 
     def test_many(self) -> None:
         """More images than are looked at together are evicted in one round."""
-        self.patch(images, "HEADS", 20)
+        self.evictor.candidates = 20
         for number in range(50):
             self.image(self.blob(b"%d" % number))
         self.assertEqual(self.free(100), Evicted(50, 50, 100 * BLOCK))

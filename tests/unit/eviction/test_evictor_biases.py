@@ -10,7 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.account import images
 from oci_registry.account.books import Books
 from oci_registry.account.catalogue import is_among_newest
 from oci_registry.account.newest import NewestTags
@@ -49,7 +48,7 @@ class Newest(BiasTestCase):
 
     def test_last(self) -> None:
         """An image with the newest tag goes when nothing else is left, however many others there are."""
-        self.patch(images, "HEADS", 20)
+        self.evictor.candidates = 20
         newest = [self.put("1", f"kept/{number}") for number in range(3)]
         others = [self.put(str(number)) for number in range(50)]
         self.assertEqual(self.free(2 * 49).images, 49)
@@ -128,7 +127,7 @@ class Newest(BiasTestCase):
 
     def test_looked_at_once(self) -> None:
         """What waits there is not looked at by each eviction."""
-        self.patch(images, "HEADS", 20)
+        self.evictor.candidates = 20
         for number in range(60):
             self.put("1", f"a/{number}")
         self.put("x", "b")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from oci_registry.account import images
 from oci_registry.eviction.evictor import Evicted
 from oci_registry.eviction.pinned import PinPatterns
 from oci_registry.spec.digest import Digest
@@ -122,7 +121,7 @@ class Meanwhile(EvictionTestCase):
 
     def test_pinned_by_another_process(self) -> None:
         """What another process pins is noticed when the next images are looked at."""
-        self.patch(images, "HEADS", 20)
+        self.evictor.candidates = 20
         stored = [self.image(self.blob(b"%d" % number)) for number in range(50)]
         pin = ImageName(HUB, "a/b", digest=stored[40])
         self.on_first_removal(lambda: Pins(self.observed).add(pin))
