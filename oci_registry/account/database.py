@@ -216,6 +216,9 @@ class Database:
         except sqlite3.Error as error:
             if self._spend_reserve(error):
                 self._roll_back()
+                if self._comparison is not None:
+                    # It is beyond what was rolled back.
+                    self._comparison = compare(self._books, empty=False)
                 return self._run(work)
             return self._failed(error)
         except BaseException:

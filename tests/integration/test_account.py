@@ -82,7 +82,7 @@ class Account(AccountTestCase):
         assert account is not None
         while not ((self.root / FILE).exists() and account.is_complete):
             # If it was damaged by that, it is opened again after a pause.
-            self.time.forward(10)
+            await self.later(10)
             await deferLater(reactor, 0.02)
         await self.settled(daemon)
         self.assertEqual(60, self.stored()[0])
@@ -101,7 +101,7 @@ class Account(AccountTestCase):
         self.assertEqual(1, self.registry.count("/blobs/.*", "GET") // 2)
         await self.idle()
         await until(lambda: not len(daemon.parts.records))
-        self.time.forward(15 * 86400)
+        await self.later(15 * 86400)
         await daemon.parts.sweep.run()
         await daemon.parts.sweep.run()
         self.assertEqual(0, self.stored()[0])
@@ -116,10 +116,10 @@ class Account(AccountTestCase):
         await self.stop()
         self.assertEqual([FILE], [path.name for path in self.root.glob("account*")])
         daemon = await self.start()
-        self.time.forward(10 * 86400)
+        await self.later(10 * 86400)
         await self.pull(1)
         await self.settled(daemon)
-        self.time.forward(5 * 86400)
+        await self.later(5 * 86400)
         # The first one may have begun before.
         await daemon.parts.sweep.run()
         await daemon.parts.sweep.run()

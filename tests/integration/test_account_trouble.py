@@ -58,7 +58,7 @@ class Trouble(AccountTestCase):
         assert account is not None
         while not (account.is_complete and (self.root / FILE).exists()):
             # It may be tried again only after a while.
-            self.time.forward(60)
+            await self.later(60)
             await deferLater(reactor, 0.02)
         await self.settled(daemon)
         self.assertEqual(self.stored(), self.told(daemon))
@@ -80,7 +80,7 @@ class Trouble(AccountTestCase):
             await self.idle()
             await until(lambda: not len(daemon.parts.records))
             # Then everything is compared: some damage is found only when it is read.
-            self.time.forward(86400)
+            await self.later(86400)
             await deferLater(reactor, 0.05)
             await self.recovered(daemon)
         self.assertEqual(3 * number, self.stored()[0])

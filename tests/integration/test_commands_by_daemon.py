@@ -38,7 +38,7 @@ class Tags(ByDaemon, TagsTestCase):
         await self.start(self.upstream("docker.io", manifest_invalidation_time=HOUR))
         await self.digest()
         two = str(self.move())
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         self.assertEqual(two, await self.digest())
         ran = await self.ran("rollback", "app:1")
         self.assertIn(f"serves {one}\nheld since 20", ran.out)
@@ -61,7 +61,7 @@ class Tags(ByDaemon, TagsTestCase):
         """What waits is fetched if it is not stored, and served at once."""
         await self.start(self.aged())
         await self.digest()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         two = str(self.move())
         self.assertEqual(str(self.one), await self.digest())
         ran = await self.ran("history", "app:1")

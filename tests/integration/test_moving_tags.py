@@ -78,7 +78,7 @@ class MinAge(TagsTestCase):
         """The previous digest is served with 200, by HEAD and GET, with every name, until the time has come."""
         await self.start(self.aged())
         await self.digest()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         two = self.move()
         for method in ("HEAD", "GET", "GET", "HEAD"):
             self.assertEqual(str(self.one), await self.digest(method))
@@ -91,9 +91,9 @@ class MinAge(TagsTestCase):
         exact = await self.pull(f"/v2/library/app/manifests/{two}")
         self.assertEqual(str(two), exact.headers["docker-content-digest"])
         for hours in (10, 10, 10, 10, 10, 10, 10, 1):
-            self.time.forward(hours * HOUR)
+            await self.later(hours * HOUR)
             self.assertEqual(str(self.one), await self.digest())
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         self.assertEqual(str(two), await self.digest())
         history = await self.history()
         self.assertEqual((str(two), None), (history["digest"], history["waiting"]))
@@ -104,11 +104,11 @@ class MinAge(TagsTestCase):
         """Restarts change nothing; neither does the loss of the account, nor of the record of the tag."""
         await self.start(self.aged())
         await self.digest()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         two = self.move()
         await self.digest()
         for lost in ((), ("account.sqlite",), (tag_key(*NAMES),)):
-            self.time.forward(DAY - 60)
+            await self.later(DAY - 60)
             await self.stop()
             for name in lost:
                 (self.root / name).unlink()
@@ -116,7 +116,7 @@ class MinAge(TagsTestCase):
             self.assertEqual(str(self.one), await self.digest())
         for _ in range(2):
             self.assertEqual(str(self.one), await self.digest())
-            self.time.forward(100)
+            await self.later(100)
         self.assertEqual(str(two), await self.digest())
 
     @running
@@ -131,7 +131,7 @@ class MinAge(TagsTestCase):
         (self.root / history_key(*NAMES)).unlink()
         await self.start(self.aged())
         self.move()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         self.assertEqual(str(self.one), await self.digest())
         self.assertEqual(
             [False, True], [each["adopted"] for each in (await self.history())["history"]]
@@ -147,7 +147,7 @@ class Holds(TagsTestCase):
         await self.start(self.upstream("docker.io", manifest_invalidation_time=HOUR))
         await self.digest()
         two = self.move()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         for _ in range(3):
             self.assertEqual(str(two), await self.digest())
         await self.control.rollback(*NAMES)
@@ -170,11 +170,11 @@ class Holds(TagsTestCase):
         """A held tag and a tag that waits are served without upstream."""
         await self.start(self.aged())
         await self.digest()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         self.move()
         await self.digest()
         await self.registry.stop()
-        self.time.forward(4 * DAY)
+        await self.later(4 * DAY)
         got = await self.pull()
         self.assertEqual(str(self.one), got.headers["docker-content-digest"])
         self.assertIn("warning", got.headers)

@@ -105,7 +105,7 @@ class Offline(OfflineTestCase):
         await self.begin(blob_invalidation_time=1.0)
         self.assertEqual(200, (await self.get("/readyz")).status)
         before = self.files()
-        self.time.forward(10 * YEAR)
+        await self.later(10 * YEAR)
         await self.account_complete()
         await self.daemons[-1].parts.sweep._sweep.run()
         self.assertEqual(before, self.files())

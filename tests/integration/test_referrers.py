@@ -81,7 +81,7 @@ class Signed(MirrorTestCase):
         await self.verify()
         await until(lambda: not len(daemon.parts.records))
         self.assertEqual(1, sum("_referrers" in name for name in self.files()))
-        self.time.forward(15 * DAY)
+        await self.later(15 * DAY)
         await self.account_complete()
         await daemon.parts.sweep.run()
         self.assertEqual(0, sum("_referrers" in name for name in self.files()))

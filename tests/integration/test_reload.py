@@ -144,7 +144,7 @@ class Reloading(MirrorTestCase):
         one, _ = self.registry.add_image("team/app", "1")
         await self.start_with(("a.example", self.registry, keys + "3d"))
         await self.client.get(path)
-        self.time.forward(3600)
+        await self.later(3600)
         two, _ = self.registry.add_image("team/app", "1", b"two")
         for age, digest in (("3d", one), ("{a/*: 0s, team/*: 2d}", one), ("0s", two)):
             self.write(("a.example", self.registry, keys + age))

@@ -322,7 +322,7 @@ class Going(ScrubTestCase):
         digests = self.fill(30)
         await self.stored(daemon, digests)
         flip(self.root / blob_key(digests[3]))
-        self.time.forward(15 * 86400)
+        await self.later(15 * 86400)
         scrub = daemon.parts.scrub
         scrub.start()
         sweeping = daemon.parts.sweep.run()

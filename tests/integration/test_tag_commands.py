@@ -23,7 +23,7 @@ class CommandsTestCase(TagsTestCase):
         await self.start(self.upstream("docker.io", manifest_invalidation_time=HOUR))
         await self.digest()
         two = self.move()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         self.assertEqual(str(two), await self.digest())
         await self.stop()
         return str(self.one), str(two)
@@ -89,7 +89,7 @@ class Directory(CommandsTestCase):
         """What waits is adopted."""
         await self.start(self.aged())
         await self.digest()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         two = str(self.move())
         await self.digest()
         await self.pull(f"/v2/library/app/manifests/{two}")
@@ -104,7 +104,7 @@ class Directory(CommandsTestCase):
         """What waits and is not stored is adopted with the next pull."""
         await self.start(self.aged())
         await self.digest()
-        self.time.forward(HOUR)
+        await self.later(HOUR)
         two = str(self.move())
         self.assertEqual(str(self.one), await self.digest())
         await self.stop()

@@ -206,7 +206,7 @@ class Budget(WarmingTestCase):
         self.assertIn("5 of 20 requests are left of its rate limit, and 5 are reserved", problem)
         await self.recorded()
         self.left = 20
-        self.time.forward(6 * 3600 + 1)
+        await self.later(6 * 3600 + 1)
         again = await self.warm(*names, jobs=8)
         self.assertEqual(["done"] * 30, self.states(again))
         self.assertEqual(5, self.left)

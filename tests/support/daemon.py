@@ -155,6 +155,12 @@ class MirrorTestCase(TestCase):
         """Wait until no transfer of any daemon is under way."""
         await until(lambda: not any(daemon.parts.transfers._all for daemon in self.daemons))
 
+    async def later(self, seconds: float) -> None:
+        """Let so many seconds pass when nothing is being stored, so that no write takes so long."""
+        await self.idle()
+        await until(lambda: not any(len(daemon.parts.records) for daemon in self.daemons))
+        self.time.forward(seconds)
+
     @running
     async def tearDown(self) -> None:
         for response in self.client.responses if hasattr(self, "client") else ():

@@ -6,7 +6,9 @@ import errno
 import os
 import sqlite3
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
@@ -163,6 +165,32 @@ class Running(AccountTestCase):
         self.assertEqual(database.apply([], []).built, 2)
         self.assertTrue(reserve.exists())
         database.close()
+
+    def test_reserve_while_comparing(self) -> None:
+        """If the disk is full during a comparison, it finds everything all the same."""
+        for number in range(5):
+            self.driver.place(blob_key(Digest.of(b"%d" % number)), b"%d" % number, sealed=True)
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorcode = sqlite3.SQLITE_FULL
+        for method, failing in (("save", 1), ("record", 1), ("record", 3)):
+            database = Database(self.mktemp(), MemoryMedium(self.driver), 0.0, reserve=65536)
+            state = database.open()
+            books = database._books
+            assert books is not None
+            works, calls = getattr(books, method), count(1)
+
+            def work(
+                *args: object, works: Any = works, calls: Any = calls, failing: int = failing
+            ) -> object:
+                if next(calls) == failing:
+                    raise full
+                return works(*args)
+
+            with patch.object(books, method, side_effect=work):
+                while state.comparing:
+                    state = database.compare(2)
+            self.assertEqual((True, 5), (state.complete, state.sums.objects), (method, failing))
+            database.close()
 
     def test_defect(self) -> None:
         """If an error comes back in each new file, a new one is begun ever more rarely."""
