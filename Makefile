@@ -4,9 +4,9 @@ PYTHON ?= python3
 # What "make run" listens on and where it keeps its objects; ARGS are further options.
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= ./cache
-# What "make test" runs: any names trial understands; the longest tests first, so that none of them is the
-# last to end. JOBS modules of them run at a time, three more than there are processors, since many wait now
-# and then; ARGS are for tests/__main__.py.
+# What "make test" runs: any names trial understands; of several packages a module each by turns, so that tests
+# that calculate run beside those that wait. JOBS modules of them run at a time, three more than there are
+# processors, since many wait now and then; ARGS are for tests/__main__.py.
 TESTS ?= tests.bounds tests.integration tests.contract tests.unit
 PROCESSORS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 JOBS ?= $(shell echo $$(($(PROCESSORS) + 3)))

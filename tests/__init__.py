@@ -20,8 +20,9 @@ from hypothesis.internal import charmap
 from hypothesis.internal.conjecture import providers
 from twisted.trial import _synctest
 
-# What the tests import are a million objects that stay: to look at them all for garbage takes long.
-gc.set_threshold(5000, 20, 50)
+# What the tests import are a million objects that stay: to look at them all for garbage takes long. New
+# objects are looked at more often than these, since memory that is used again is in the caches.
+gc.set_threshold(2000, 20, 100)
 
 # Which characters there are takes seconds to find out: once, for all processes, and the next time too.
 configuration.set_hypothesis_home_dir(Path(__file__).parents[1] / ".hypothesis")

@@ -55,11 +55,6 @@ _SHARED = (
 """What most tests import; none of it may import the reactor, which no two processes can share."""
 
 _PR_SET_PDEATHSIG = 1
-_THRESHOLDS = (2000, 20, 100)
-"""When garbage is looked for: less often than is usual, which takes a tenth of the time of all tests.
-
-What a daemon does about garbage is the same: tests of it look for themselves.
-"""
 _MUCH = 200 * 1024 * 1024
 """Bytes of memory by which a process may grow before it looks for garbage everywhere."""
 
@@ -169,7 +164,6 @@ def _begin(folder: str) -> None:
     # What tests have left to be done at the end of the process is done only so.
     util.Finalize(None, atexit._run_exitfuncs, exitpriority=0)
     faulthandler.enable()
-    gc.set_threshold(*_THRESHOLDS)
 
 
 def _outcomes(pool: ProcessPoolExecutor, names: Sequence[str]) -> Iterator[Outcome]:
