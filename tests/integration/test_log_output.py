@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from oci_registry.log_output import LogPlace, PipeOutput, open_output
 from tests.support.client import Client, Response
 from tests.support.daemon import reactor, running, until
+from tests.support.folders import short_folder
 from tests.support.process import SOURCE, DaemonProcess
 
 LINE = "x" * 99 + "\n"
@@ -163,8 +164,7 @@ class Processes(TestCase):
     timeout = 90
 
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir(parents=True)
+        self.folder = short_folder(self)
         self.root = self.folder / "root"
 
     def start(self, *options: str) -> DaemonProcess:
