@@ -13,6 +13,9 @@ JOBS ?= $(shell echo $$(($(PROCESSORS) + 3)))
 # What "make fuzz" runs: where examples are generated.
 FUZZED = $(if $(filter file,$(origin TESTS)),$(subst /,.,$(basename $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/integration tests/unit))),$(TESTS))
 
+# Otherwise each of a hundred processes would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
