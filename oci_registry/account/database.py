@@ -173,7 +173,14 @@ class Database:
 
     def compare(self, objects: int) -> State:
         """Continue the comparison for so many objects."""
-        return self._run(lambda _: self._compare(objects))
+        comparing, complete = self._comparison is not None, self._complete
+
+        def begin_again() -> None:
+            # It is beyond what was rolled back, or has ended.
+            if comparing and self._books is not None:
+                self._comparison, self._complete = compare(self._books, empty=False), complete
+
+        return self._run(lambda _: self._compare(objects), begin_again)
 
     def _compare(self, objects: int) -> None:
         if self._comparison is None:
@@ -201,8 +208,10 @@ class Database:
         """Call *found* with the result of *query*; an error rolls its changes back."""
         return self._run(lambda books: found(query(books)))
 
-    def _run(self, work: Callable[[Books], object]) -> State:
-        """Do *work* in a transaction."""
+    def _run(
+        self, work: Callable[[Books], object], undone: Callable[[], object] = lambda: None
+    ) -> State:
+        """Do *work* in a transaction; *undone* is called when it was rolled back."""
         if self._connection is None or self._books is None:
             raise AccountOff("the account is closed")
         # It may have been removed between its opening and the first read.
@@ -216,13 +225,12 @@ class Database:
         except sqlite3.Error as error:
             if self._spend_reserve(error):
                 self._roll_back()
-                if self._comparison is not None:
-                    # It is beyond what was rolled back.
-                    self._comparison = compare(self._books, empty=False)
-                return self._run(work)
+                undone()
+                return self._run(work, undone)
             return self._failed(error)
         except BaseException:
             self._roll_back()
+            undone()
             raise
         return self._state()
 

@@ -58,7 +58,9 @@ class Workers:
         self._pool.stop()
         end = monotonic() + seconds
         for thread in threads:
-            thread.join(max(0.0, end - monotonic()))
+            # One that could not be started cannot be joined either.
+            if thread.is_alive():
+                thread.join(max(0.0, end - monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
     def replace(self, returned: Deferred[None]) -> None:

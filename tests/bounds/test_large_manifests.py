@@ -17,7 +17,7 @@ from tests.support.fake_registry import Asked, Reply
 from tests.support.process import DaemonProcess, ProcessTestCase
 
 MIB = 1024 * 1024
-BUSY = 1.0
+BUSY = 0.5
 """Seconds of the processor that the daemon may take for them before it answers others."""
 CPU = 2.5
 """Seconds of the processor for five of them, without the start; parsed, each costs three."""

@@ -70,6 +70,8 @@ class Trouble(AccountTestCase):
             number += 1
             await self.pull(number)
         await self.recovered(daemon)
+        # More than the first page.
+        self.assertGreater((self.root / FILE).stat().st_size, 4096)
         for damage in damages:
             path = self.root / name
             if path.exists():

@@ -142,12 +142,18 @@ class EarlyStop(WorkersTestCase):
     @running
     async def test_term_at_the_start(self) -> None:
         """SIGTERM while workers are being started ends all processes at once, not after the grace period."""
+
         # The signal comes while the process that forks workers imports what they need, and when it forks them.
+        def starting(pid: int, forked: bool) -> list[int]:
+            forking = children(pid)
+            workers = [worker for each in forking for worker in children(each)]
+            return forking + workers if workers or not forked else []
+
         for forked in (False, True, True):
             self.forked = forked
             daemon, _ = await self.start("--workers", "4", "--shutdown-grace", "200s")
-            await until(lambda it=daemon: bool(children(it.process.pid)))  # type: ignore[misc]
-            pids = children(daemon.process.pid)
+            await until(lambda pid=daemon.process.pid, now=forked: bool(starting(pid, now)))
+            pids = starting(daemon.process.pid, forked)
             await daemon.kill("TERM")
             self.assertFalse([pid for pid in pids if exists(pid)])
             self.assertNotIn(b"Traceback", daemon.output)

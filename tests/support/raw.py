@@ -16,12 +16,14 @@ from twisted.internet.protocol import Protocol
 
 from oci_registry.streams.waiters import Waiters
 
-_TIMES = re.compile(rb"\r\nDate: [^\r]*|; ttl=\d+")
+_DATE = re.compile(rb"\r\nDate: [^\r]*")
+TIMES = re.compile(rb"\r\nDate: [^\r]*|; ttl=\d+")
+"""What differs between two responses that were sent at different times."""
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)")
 
 
-def timeless(data: bytes) -> bytes:
-    """Return responses without the hour, and without the seconds for which something is fresh.
+def timeless(data: bytes, times: re.Pattern[bytes]) -> bytes:
+    """Return responses without *times* in their heads.
 
     Bodies are passed over if it is known where they end: they may be long.
     """
@@ -34,8 +36,8 @@ def timeless(data: bytes) -> bytes:
         if at != len(data) and not data.startswith(b"HTTP/", at):
             # No body, or not all of it.
             at = begin
-        parts += [_TIMES.sub(b"", head), data[begin:at]]
-    return b"".join([*parts, _TIMES.sub(b"", data[at:])])
+        parts += [times.sub(b"", head), data[begin:at]]
+    return b"".join([*parts, times.sub(b"", data[at:])])
 
 
 class RawConnection(Protocol):
@@ -44,6 +46,8 @@ class RawConnection(Protocol):
     def __init__(self) -> None:
         self.got = bytearray()
         self.lost: Any = None
+        self.times = _DATE
+        """What is left out of `timeless`."""
         self._more: Waiters[None] = Waiters()
 
     def dataReceived(self, data: bytes) -> None:
@@ -83,12 +87,12 @@ class RawConnection(Protocol):
     @property
     def timeless(self) -> bytes:
         """What has come, without what the time makes different."""
-        return timeless(bytes(self.got))
+        return timeless(bytes(self.got), self.times)
 
     @property
     def body(self) -> bytes:
         """The body of the only response."""
-        return bytes(memoryview(self.got)[self.got.find(b"\r\n\r\n") + 4 :])
+        return bytes(self.got).partition(b"\r\n\r\n")[2]
 
     def pause(self) -> None:
         self.transport.pauseProducing()

@@ -74,7 +74,7 @@ def _verified(*_: object) -> None:
 botocore_session.create_loader = cache(create_loader)
 botocore_session.EventAliaser = _Aliaser  # type: ignore[assignment]
 regions.EndpointProvider = _shared_provider
-# It inspects the signature of each function that is registered; all of them are botocore's own.
+# It inspects the signature of each function that is registered: those of botocore and of this module.
 hooks.BaseEventHooks._verify_accept_kwargs = _verified  # type: ignore[method-assign]
 client_module.ClientCreator._create_methods = _shared_methods  # type: ignore[method-assign]
 # Two thirds of what listings take, of the server and of its clients.

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.client import Client
 from tests.support.daemon import reactor, until
 from tests.support.process import DaemonProcess, ProcessTestCase
-from tests.support.raw import RawConnection, connect
+from tests.support.raw import TIMES, RawConnection, connect
 
 WORKERS = 2
 
@@ -70,6 +70,8 @@ class WorkersTestCase(ProcessTestCase):
     async def connect(self, place: int | str | None = None) -> RawConnection:
         """Connect to the last daemon."""
         connection = await connect(reactor, self.number if place is None else place)
+        # Workers are asked several times.
+        connection.times = TIMES
         self.addCleanup(connection.leave)
         return connection
 

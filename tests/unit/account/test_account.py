@@ -172,7 +172,7 @@ class Running(AccountTestCase):
             self.driver.place(blob_key(Digest.of(b"%d" % number)), b"%d" % number, sealed=True)
         full = sqlite3.OperationalError("database or disk is full")
         full.sqlite_errorcode = sqlite3.SQLITE_FULL
-        for method, failing in (("save", 1), ("record", 1), ("record", 3)):
+        for method, failing in (("save", 1), ("save", 3), ("record", 1), ("record", 3)):
             database = Database(self.mktemp(), MemoryMedium(self.driver), 0.0, reserve=65536)
             state = database.open()
             books = database._books

@@ -20,6 +20,7 @@ from oci_registry.streams.inflate import (
     FREE,
     GZIP,
     PIECE,
+    RATIO,
     SLICE,
     BodyDecoder,
     Inflater,
@@ -229,6 +230,18 @@ class Pumping(BodyTestCase):
         done = self.begin(gzip.compress(bytes(6 * MIB), 9), limit=None, free=4 * MIB)
         self.rounds()
         self.fails(done, BodyTooLong)
+
+    def test_default_limit(self) -> None:
+        """Nobody need name that proportion."""
+        encoded = gzip.compress(bytes(80 * MIB), 9)
+        self.assertGreater(80 * MIB, FREE + RATIO * len(encoded))
+        decoder = BodyDecoder(GZIP, inflate=True, limit=None)
+        decoder.feed(encoded)
+        decoder.end()
+        with self.assertRaises(BodyTooLong):
+            while decoder.pending:
+                decoder.take()
+                decoder.check()
 
     def test_pauses(self) -> None:
         """A reader that pauses gets nothing until it wants more, and no more arrives meanwhile."""
