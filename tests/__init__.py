@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 from hypothesis import configuration, core
 from hypothesis.internal import charmap
-from hypothesis.internal.conjecture import providers
 from twisted.trial import _synctest
 
 # What the tests import are a million objects that stay: to look at them all for garbage takes long. New
@@ -33,9 +34,13 @@ charmap.intervals_from_codec("utf-8")
 _synctest._setWarningRegistryToNone = lambda modules: None
 
 if os.environ.get("HYPOTHESIS_PROFILE", "default") == "default":
-    # Constants in the modules that the process has imported until now, which differ from run to run.
-    constants: Any = providers
-    constants._get_local_constants = partial(constants.Constants)
+    # Constants in the modules that the process has imported until now, which differ from run to run. Older
+    # versions of hypothesis draw none.
+    providers: Any = None
+    with suppress(ImportError):
+        providers = import_module("hypothesis.internal.conjecture.providers")
+    if hasattr(providers, "Constants"):
+        providers._get_local_constants = partial(providers.Constants)
 
 hypothesis.settings.register_profile(
     "default", derandomize=True, deadline=None, max_examples=25, database=None

@@ -10,15 +10,16 @@ import asyncio
 import logging
 import socket
 import sys
+from contextlib import suppress
 from email.utils import formatdate
 from functools import cache
+from importlib import import_module
 from io import BytesIO
 from threading import Lock, Thread
 from typing import Any, cast
 from urllib.parse import unquote
 
 import xmltodict  # type: ignore[import-untyped]
-from moto.core import serialize
 from moto.server import create_backend_app
 
 from tests.support.fake_channel import Requests
@@ -37,7 +38,11 @@ def _make_listings_cheap() -> None:
     """
     if hasattr(xmltodict, "_validate_name"):
         xmltodict._validate_name = cache(xmltodict._validate_name)
+    serialize: Any = None
+    with suppress(ImportError):
+        serialize = import_module("moto.core.serialize")
     if not hasattr(serialize, "S3Serializer"):
+        # Older versions write XML from templates.
         return
     find = serialize.S3Serializer.get_value
 
@@ -45,7 +50,7 @@ def _make_listings_cheap() -> None:
         # The members of S3's results are in dicts, under their own names.
         return value.get(key) if type(value) is dict else find(self, value, key, *more)
 
-    setattr(serialize.S3Serializer, "get_value", get_value)  # noqa: B010 - takes what newer versions give
+    serialize.S3Serializer.get_value = get_value
 
 
 _make_listings_cheap()
