@@ -142,7 +142,8 @@ class Start(SynchronousTestCase):
         self.assertEqual(set(), found & LATER)
         # The configuration is written in Python.
         self.assertNotIn("yaml", found)
-        self.assertIn("unittest", later)
+        self.assertNotIn("twisted.plugins.twisted_core", found)
+        self.assertIn("twisted.plugins.twisted_core", later)
         self.assertNotIn("OpenSSL", later)
 
     def test_upstream_file(self) -> None:
