@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import os
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ if os.environ.get("HYPOTHESIS_PROFILE", "default") == "default":
     with suppress(ImportError):
         providers = import_module("hypothesis.internal.conjecture.providers")
     if hasattr(providers, "Constants"):
-        providers._get_local_constants = partial(providers.Constants)
+        providers._get_local_constants = providers.Constants
 
 hypothesis.settings.register_profile(
     "default", derandomize=True, deadline=None, max_examples=25, database=None

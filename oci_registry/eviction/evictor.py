@@ -107,7 +107,7 @@ class Evictor:
         self.scarce: Callable[[], Collection[str]] = frozenset
         """The registries with little left of their rate limits, whose images are not evicted on probation."""
         self.candidates = HEADS
-        """How many images of each queue are looked at together."""
+        """How many images of each queue, and blobs that no image needs, are looked at together."""
         self.newest = NewestTags()
         """The newest tags of each repository, whose images are evicted last."""
         self.evicted: Callable[[Evicted], None] = lambda _: None

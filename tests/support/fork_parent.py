@@ -174,7 +174,7 @@ def _standard(number: int, parents: Any) -> Any:
     return stream
 
 
-def fork_in_advance(inherited: Mapping[str, str]) -> Mapping[str, Any] | None:
+def fork_in_advance() -> Mapping[str, Any] | None:
     """Fork a child that becomes the first process that forks workers, when this one starts it.
 
     In the child, return the request for that, with its files open; in this process, return None.
@@ -245,7 +245,7 @@ def main() -> None:
         become(request, inherited)
         forking = None
         if "--workers" in request["command"]:
-            forking = fork_in_advance(inherited)
+            forking = fork_in_advance()
         if forking is not None:
             become(forking, inherited)
         run: Any = vars(runpy)["_run_module_as_main"]

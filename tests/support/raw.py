@@ -92,7 +92,7 @@ class RawConnection(Protocol):
     @property
     def body(self) -> bytes:
         """The body of the only response."""
-        return bytes(self.got).partition(b"\r\n\r\n")[2]
+        return bytes(self.got.partition(b"\r\n\r\n")[2])
 
     def pause(self) -> None:
         self.transport.pauseProducing()
