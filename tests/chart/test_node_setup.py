@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from tests.chart.support import ChartTestCase
 from tests.support.containerd import Containerd as RealContainerd
 from tests.support.containerd import require_containerd
-from tests.support.daemon import reactor, running
+from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.process import SOURCE, DaemonProcess
 from tests.unit.setup.support import HTTP
@@ -269,7 +269,8 @@ class Containerd(NodeTestCase):
         fetch = ("content", "fetch", "--hosts-dir", str(node.root / CERTS))
         status, said = await deferToThread(containerd.ctr, *fetch, "nowhere.invalid/team/app:1")
         self.assertEqual(0, status, said)
-        self.assertIn(b"ns=nowhere.invalid", bytes(daemon.output))
+        # The access log is written when the response has been sent, which the client has by then.
+        await until(lambda: b"ns=nowhere.invalid" in daemon.output)
 
         await deferToThread(node.stop)
         status, said = await deferToThread(containerd.ctr, *fetch, "nowhere.invalid/team/app:1")
