@@ -1,15 +1,18 @@
 """The tables of the account, and the file that holds them.
 
-``hosts``       registries, how long their objects may lie unused, and how many of the newest tags of
-each repository are evicted last ``content``     every digest that is stored or named, under a small
-number ``blobs``       stored blobs; `used` is also a use of any manifest that names the blob
-``manifests``   stored manifests of each registry, and their place in a queue of the eviction; ``pulls``
-is the counter of the eviction, ``total`` counts all pulls; the repository is where it was pulled first,
-if that is known; ``kept_for`` is the repository for whose newest tags it is in the queue of these
-``edges``       which content a manifest names; a manifest never changes, so these rows do not either ``tags``
-which manifest a tag names, and which ones it has named ``lists``       stored lists of referrers
-``ghosts``      manifests that were evicted on probation ``meta``        numbers by name: the sums, the
-next place in a queue, whether the account was closed
+* ``hosts``: registries, how long their objects may lie unused, and how many of the newest tags of each
+  repository are evicted last.
+* ``repositories``: names in a registry.
+* ``content``: every digest that is stored or named, under a small number.
+* ``blobs``: stored blobs; ``used`` is also a use of any manifest that names the blob.
+* ``manifests``: stored manifests of each registry, and their place in a queue of the eviction. ``pulls`` is
+  the counter of the eviction, ``total`` counts all pulls. The repository is where it was pulled first, if
+  that is known; ``kept_for`` is the repository for whose newest tags it is in the queue of these.
+* ``edges``: which content a manifest names; a manifest never changes, so these rows do not either.
+* ``tags``: which manifest a tag names, and which ones it has named.
+* ``lists``: stored lists of referrers.
+* ``ghosts``: manifests that were evicted on probation.
+* ``meta``: numbers by name: the sums, the next place in a queue, whether the account was closed.
 
 Times are seconds since the epoch, sizes are bytes.
 """
