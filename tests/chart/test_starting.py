@@ -109,6 +109,9 @@ class Starting(ChartTestCase):
                 self.assertEqual(200, await self.status(path_asked), name)
             await self.stop(process)
 
+    # A daemon for each set.
+    test_every_set.timeout = 600  # type: ignore[attr-defined]
+
     @running
     async def test_metrics(self) -> None:
         """Metrics are at their own port, and clients do not get them."""
