@@ -226,7 +226,7 @@ class Scenario:
             except OSError:
                 pass
         took = time.monotonic() - began
-        assert took < 1, f"it took {took:.1f} s"
+        assert took < 5, f"it took {took:.1f} s"
         return f"{took * 1000:.0f} ms"
 
     def management(self) -> None:
