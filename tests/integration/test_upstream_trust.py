@@ -15,6 +15,7 @@ from oci_registry.upstream.limits import UpstreamLimits
 from tests.support.daemon import reactor, running
 from tests.support.fake_registry import Asked, FakeRegistry, Reply
 from tests.support.fake_tokens import FakeTokens
+from tests.support.forward import ForwardReactor
 from tests.support.upstream_client import ClientTestCase, all_of, read
 
 LATEST = Tag("latest")
@@ -86,10 +87,11 @@ class Tokens(TokenTestCase):
     @running
     async def test_token_server_never_answers(self) -> None:
         """It is given up in time, and asked again by the next who comes."""
-        client = self.connect(limits=UpstreamLimits(token=0.3))
+        time = ForwardReactor(reactor)
+        client = self.connect(on=time, limits=UpstreamLimits(token=10.0))
         for reply in (Reply(silent=True), Reply(body=b"{" * 100, hold=Deferred(), hold_at=10)):
             self.registry.script("/token", reply)
-            message = await self.error(client.manifest(APP, LATEST), GatewayTimeout)
+            message = await time.hurry(self.error(client.manifest(APP, LATEST), GatewayTimeout))
             self.assertIn("token server", message)
         self.registry.script("/token", self.tokens.honest)
         await client.manifest(APP, LATEST)
