@@ -9,9 +9,9 @@ from oci_registry.account.schema import FILE
 from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
-from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.daemon import PATIENT, MirrorTestCase, reactor, running, until
 
-MAKERS = Makers(account_limits=AccountLimits(interval=0.01))
+MAKERS = Makers(account_limits=AccountLimits(interval=0.01), store_limits=PATIENT)
 
 
 class AccountTestCase(MirrorTestCase):

@@ -7,11 +7,11 @@ import re
 from io import StringIO
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from oci_registry.config.settings import Settings
 from oci_registry.logs import AccessLog
-from oci_registry.makers import Makers
 from tests.support.certificates import Certified
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.fake_registry import Reply
@@ -28,7 +28,7 @@ class Answers(MirrorTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.stream = StringIO()
-        self.makers = Makers(access_log=self.access_log)
+        self.makers = evolve(self.makers, access_log=self.access_log)
 
     def access_log(self, settings: Settings, output: object, clock: Any) -> AccessLog:
         return AccessLog(self.stream, settings.log_format, clock)

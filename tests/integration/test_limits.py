@@ -25,14 +25,14 @@ from oci_registry.spec.patterns import parse_pattern
 from oci_registry.spec.sizes import parse_size
 from oci_registry.storage.keys import blob_key
 from oci_registry.storage.pins import Pins
-from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.daemon import PATIENT, MirrorTestCase, reactor, running, until
 from tests.support.disk import failing
 from tests.support.patterns import noise
 
 MIB = 2**20
 CAP = 16 * MIB
 LAYER = 400_000
-MAKERS = Makers(account_limits=AccountLimits(interval=0.02))
+MAKERS = Makers(account_limits=AccountLimits(interval=0.02), store_limits=PATIENT)
 CHANCE = random.Random(1)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from oci_registry.config.settings import UpstreamSettings
-from oci_registry.makers import Makers
 from oci_registry.spec.digest import Digest
-from tests.support.daemon import PATIENT, MirrorTestCase, running, until
+from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import OCI_INDEX
 from tests.support.patterns import noise
 
@@ -16,8 +15,6 @@ LAYER = noise(1, 300_000)
 
 class Prefetch(MirrorTestCase):
     """A registry with ``prefetch``."""
-
-    makers = Makers(store_limits=PATIENT)
 
     def fetching(self, namespace: str = "docker.io") -> UpstreamSettings:
         return self.upstream(namespace, prefetch=True)

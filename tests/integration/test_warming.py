@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 from oci_registry.config.settings import UpstreamSettings
-from oci_registry.makers import Makers
 from oci_registry.pullthrough.warming import Warming
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import parse_image
 from oci_registry.spec.platforms import Platform
 from oci_registry.spec.sizes import parse_size
-from tests.support.daemon import PATIENT, MirrorTestCase, running, until
+from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import OCI_INDEX, Asked, Reply
 from tests.support.patterns import noise
 
@@ -21,8 +20,6 @@ BASE, RUNTIME = noise(1, 200_000), noise(2, 100_000)
 
 class WarmingTestCase(MirrorTestCase):
     """Some images at the fake registry."""
-
-    makers = Makers(store_limits=PATIENT)
 
     def index(self, tag: str, *platforms: str) -> Digest:
         """Have an index whose platforms share two layers; return its digest."""
