@@ -290,10 +290,15 @@ class Watching(AdminTestCase):
     async def test_upstreams(self) -> None:
         """A registry that fails is seen with its error and its open circuit breaker."""
         self.registry.script("/manifests/", Reply(500, body=b"no"))
-        await self.start(self.upstream("docker.io", response_timeout=2.0))
+        # Less than the first pause of the circuit breaker.
+        await self.start(self.upstream("docker.io", response_timeout=3.5))
         paths = [f"/v2/team/app{number}/manifests/1" for number in range(12)]
-        # They wait for the same attempts at the same time.
-        await gatherResults([Deferred.fromCoroutine(self.client.get(path)) for path in paths])
+
+        async def pull_all() -> None:
+            # They wait for the same attempts at the same time.
+            await gatherResults([Deferred.fromCoroutine(self.client.get(path)) for path in paths])
+
+        await self.time.hurry(pull_all())
         _, page = await self.call("GET", "/upstreams")
         ((host,),) = [each["hosts"] for each in page["upstreams"]]
         self.assertFalse(host["available"])

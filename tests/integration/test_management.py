@@ -122,6 +122,7 @@ class Removed(ManagementTestCase):
         """A client that reads a blob gets all of it; the blob stays until then."""
         management = await self.serve(32 * MIB)
         reading = await self.client.begin(self.blob_path(self.layer))
+        await reading.got_headers
         reading.pause()
         removal: Removal = await management.remove(subject("app:1"), blobs=True)
         self.assertEqual((str(self.layer),), removal.kept)
