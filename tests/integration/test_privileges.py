@@ -112,9 +112,9 @@ class AnotherUser(WorkersTestCase):
         for end in ("manifests/1", f"blobs/{config}", f"blobs/{layer}", "manifests/1"):
             self.assertEqual(200, (await client.get(f"/v2/library/app/{end}")).status)
         await until(lambda: [*self.root.rglob("_tags/1")] and self.stored(layer))
+        await daemon.kill("TERM")
         for path in self.root.rglob("*"):
             self.owned(path)
-        await daemon.kill("TERM")
         self.assertNotIn(b"Traceback", daemon.output)
         self.assertFalse(self.socket.exists() or (self.root / "admin.sock").exists())
         self.assertFalse(list((self.root / "transfers").iterdir()))

@@ -7,16 +7,13 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.task import deferLater
 
-from oci_registry.management.notices import NOTICES
 from oci_registry.scrub.limits import ScrubLimits
 from oci_registry.scrub.times import ScrubTimes
 from oci_registry.service import Daemon
 from oci_registry.spec.sizes import Size
 from oci_registry.storage.keys import blob_key
 from tests.support.daemon import MirrorTestCase, reactor, running, until
-from tests.support.fake_replies import Asked, Reply
 from tests.support.s3_daemon import MIB, BucketTestCase
-from tests.support.s3_proxy import Forward
 
 FAST = Size(0, None, "0")
 
@@ -77,25 +74,17 @@ class Scrubbing(BucketTestCase):
     @running
     async def test_readers_of_another_daemon(self) -> None:
         """A client of another daemon gets no end either: that knows of it within a second."""
-        read: list[Asked] = []
-
-        async def note(asked: Asked, forward: Forward) -> Reply | None:
-            reply = await forward()
-            read.append(asked)
-            return reply
-
-        self.proxy.script("GET", note, NOTICES)
         scrubbing = await self.filled()
         self.spoil()
-        # Its client is that of the second daemon.
-        await self.filled()
+        # The client is that of the second daemon.
+        other = await self.filled()
         response = await self.client.begin(self.path)
         await response.got_headers
         response.pause()
         await self.scrubbed(scrubbing)
-        while not read:
-            await deferLater(reactor, 0.05)
-        await deferLater(reactor, 0.05)
+        (step,) = [s for s in other.parts.steps if s.name == "notices of other daemons"]
+        follower: Any = step.stop.__self__  # type: ignore[attr-defined]
+        await until(lambda: bool(follower._seen))
         response.resume()
         got = await response.done
         self.assertFalse(got.complete)
