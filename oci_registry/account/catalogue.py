@@ -165,16 +165,6 @@ def manifest_entry(books: Books, host: str, digest: Digest) -> ManifestEntry | N
     return ManifestEntry(row[0], row[1], host, digest, *row[2:])
 
 
-def manifests_with(books: Books, digest: Digest) -> list[str]:
-    """Return the registries that have a manifest."""
-    rows = books.sql.execute(
-        "SELECT h.name FROM content c CROSS JOIN manifests m ON m.content=c.id"
-        " CROSS JOIN hosts h ON h.id=m.host WHERE c.digest=?",
-        (pack(digest),),
-    )
-    return [name for (name,) in rows]
-
-
 def blob_entry(books: Books, digest: Digest) -> BlobEntry | None:
     """Return a stored blob."""
     row = books.sql.execute(

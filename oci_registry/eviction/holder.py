@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from oci_registry.account.account import Account
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.breaker import doubled
 
 LASTS = 4
 """Intervals for which a claim counts as held if it cannot be renewed; then others may take it."""
@@ -101,7 +102,7 @@ class Holder:
                 "cannot claim the bucket, which one replica keeps below its limit: {error}",
                 error=str(error),
             )
-        delay = AGAIN * 2 ** min(self._failures, 10)
+        delay = doubled(AGAIN, self._interval, self._failures)
         self._failures += 1
         waits = self._again is not None and self._again.active()
         if self._looping.running and delay < self._interval and not waits:

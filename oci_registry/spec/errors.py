@@ -137,20 +137,6 @@ class BlobUnknown(RegistryError):
     status = 404
 
 
-class SizeInvalid(RegistryError):
-    """Content is larger than allowed, or does not have the declared size."""
-
-    code = "SIZE_INVALID"
-    status = 413
-
-
-class Unauthorized(RegistryError):
-    """This daemon requires credentials. It is never used for a 401 of an upstream."""
-
-    code = "UNAUTHORIZED"
-    status = 401
-
-
 class Denied(RegistryError):
     """The daemon or the upstream refuses access, and other credentials of the client would not help."""
 

@@ -54,8 +54,10 @@ class Paths(SynchronousTestCase):
     def test_layers(self) -> None:
         """The list of modules is the one that imports are checked against."""
         rules = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
-        (rooms,) = (c for c in rules["tool"]["importlinter"]["contracts"] if c["id"] == "rooms")
-        checked = [set(re.findall(r"\w+", layer)) for layer in rooms["layers"]]
+        (packages,) = (
+            c for c in rules["tool"]["importlinter"]["contracts"] if c["id"] == "packages"
+        )
+        checked = [set(re.findall(r"\w+", layer)) for layer in packages["layers"]]
         self.assertEqual(checked, shown_layers(PAGES[0].read_text("utf-8")))
 
     def test_noticed(self) -> None:

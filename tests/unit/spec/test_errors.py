@@ -20,8 +20,6 @@ TABLE: dict[str, tuple[str, int]] = {
     "ManifestInvalid": ("MANIFEST_INVALID", 400),
     "ManifestUnknown": ("MANIFEST_UNKNOWN", 404),
     "BlobUnknown": ("BLOB_UNKNOWN", 404),
-    "SizeInvalid": ("SIZE_INVALID", 413),
-    "Unauthorized": ("UNAUTHORIZED", 401),
     "Denied": ("DENIED", 403),
     "Unsupported": ("UNSUPPORTED", 405),
     "RangeInvalid": ("RANGE_INVALID", 416),

@@ -56,7 +56,9 @@ class Release(SynchronousTestCase):
     def test_values(self) -> None:
         """The chart's image is where the workflow puts the one that it has published."""
         values = (ROOT / "charts" / "oci-registry" / "values.yaml").read_text("utf-8")
-        for pattern in re.findall(r"s\|(\^.*?\$)\|", self.scripts("chart")):
+        patterns = re.findall(r"s\|(\^.*?\$)\|", self.scripts("chart"))
+        self.assertTrue(patterns)
+        for pattern in patterns:
             found = re.findall(pattern.replace('\\"', '"'), values, re.M)
             self.assertEqual(1, len(found), pattern)
 

@@ -12,7 +12,6 @@ from oci_registry.spec.errors import (
     Denied,
     GatewayTimeout,
     TooManyRequests,
-    Unauthorized,
 )
 from oci_registry.web.root import Ready, Root
 from tests.unit.web.handlers import HandlerTestCase
@@ -53,7 +52,6 @@ class OfErrors(HandlerTestCase):
     def test_answers_of_a_registry(self) -> None:
         """What upstream has answered is said for GET and HEAD, though a HEAD has no body."""
         for error in (
-            Unauthorized("no credentials"),
             Denied("upstream x denied access to y (status 401)"),
             TooManyRequests("upstream x rate limits requests"),
             BadGateway("upstream x: TLS: wrong version number"),

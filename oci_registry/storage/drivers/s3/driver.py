@@ -193,9 +193,9 @@ class S3Driver:
         self._journal.note(key, self._clock.seconds())
 
     def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
-        check_key(key)
+        committed = partial(self._written, check_key(key))
         return self._local.begin(self._open_spool).addCallback(
-            lambda spool: S3Writer(self._uploads, key, size, spool, lambda: self._written(key))
+            lambda spool: S3Writer(self._uploads, key, size, spool, committed)
         )
 
     def _open_spool(self) -> Descriptor:

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 from oci_registry.storage.drivers.s3.failures import Absent, BrokenOff, Busy, explain
 from oci_registry.storage.drivers.s3.limits import ReadLimits
 from oci_registry.storage.interfaces import StoreUnavailable
+from oci_registry.streams.breaker import doubled
 
 BLOCK = 256 * 1024
 
@@ -101,7 +102,8 @@ class Retries:
                 if attempt >= most or self._now() >= over:
                     raise
                 pause = self._limits.pause if isinstance(error, Busy) else 0.0
-            self._sleep(uniform(0.5, 1.0) * pause * 2 ** (attempt - 1))  # noqa: S311 - no secret
+            pause = doubled(pause, self._limits.patience, attempt - 1)
+            self._sleep(uniform(0.5, 1.0) * pause)  # noqa: S311 - no secret
             attempt += 1
 
 
