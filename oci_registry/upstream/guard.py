@@ -86,7 +86,7 @@ class Lookups:
         return self._running >= AT_ONCE and len(self._waiting) >= WAITING
 
     def begin(self, look_up: Callable[[], object]) -> bool:
-        """Call *look_up* now, or when fewer are running; then expect `done`. Return False if the queue is full."""
+        """Call *look_up* now or when fewer are running; expect `done` after it. Return False if full."""
         if self._running < AT_ONCE:
             self._running += 1
             look_up()
