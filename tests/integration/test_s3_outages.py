@@ -9,11 +9,11 @@ from twisted.logger import LogLevel
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import CHECKED
-from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits, UploadLimits
+from oci_registry.storage.drivers.s3.limits import PieceLimits, S3Limits, UploadLimits
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
 from tests.support.patterns import noise
-from tests.support.s3_daemon import BucketTestCase
+from tests.support.s3_daemon import PATIENT_READS, BucketTestCase
 from tests.support.s3_proxy import Forward, Script, closed, cut, held, refusal
 
 BIT = 64 * 1024
@@ -25,7 +25,7 @@ class OutageTestCase(BucketTestCase):
 
     limits = S3Limits(
         pieces=PieceLimits(budget=64 * BIT, first=BIT, largest=8 * BIT, smallest=BIT),
-        reads=ReadLimits(pause=0.01),
+        reads=evolve(PATIENT_READS, pause=0.01),
         uploads=UploadLimits(attempts=1),
     )
 

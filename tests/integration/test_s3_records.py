@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.mediatypes import OCI_INDEX
-from tests.support.daemon import PATIENT, running, until
+from tests.support.daemon import running, until
 from tests.support.s3_daemon import BucketTestCase
 from tests.support.s3_proxy import held
 
@@ -14,7 +14,6 @@ class Hanging(BucketTestCase):
     """The bucket takes what is to be written, and does not answer; whoever waits for it waits too long."""
 
     timeout = 120
-    store_limits = PATIENT
 
     @running
     async def test_nobody_waits(self) -> None:

@@ -11,14 +11,14 @@ from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
 from tests.support.patterns import noise
 from tests.support.s3 import PART
-from tests.support.s3_daemon import MIB, BucketTestCase
+from tests.support.s3_daemon import MIB, PATIENT_READS, BucketTestCase
 from tests.support.s3_proxy import refusal
 
 
 class Replicas(BucketTestCase):
     """Two of them download the same blob, unaware of each other."""
 
-    limits = S3Limits(uploads=UploadLimits(part=PART))
+    limits = S3Limits(uploads=UploadLimits(part=PART), reads=PATIENT_READS)
 
     async def both(self, size: int) -> tuple[Any, bytes]:
         """Let two daemons get a blob at once; return its digest and bytes."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits
+from oci_registry.storage.drivers.s3.limits import PieceLimits, S3Limits
 from tests.support.client import Hashed, Response
-from tests.support.daemon import PATIENT, running, until
+from tests.support.daemon import running, until
 from tests.support.patterns import noise
-from tests.support.s3_daemon import MIB, BucketTestCase
-
-READS = ReadLimits(patience=30.0, first_deadline=30.0, deadline=30.0)
+from tests.support.s3_daemon import MIB, PATIENT_READS, BucketTestCase
 
 
 class Slow(BucketTestCase):
@@ -20,8 +18,6 @@ class Slow(BucketTestCase):
     """
 
     timeout = 120
-    limits = S3Limits(reads=READS)
-    store_limits = PATIENT
 
     async def stalled(self, size: int, seed: int) -> tuple[Digest, Response]:
         """Begin to get a blob, and read no more than its first bytes."""
@@ -71,7 +67,9 @@ class Slow(BucketTestCase):
     @running
     async def test_many(self) -> None:
         """Ten of them, each with a blob of its own, stay within the budget; all get theirs in the end."""
-        self.limits = S3Limits(pieces=PieceLimits(budget=8 * MIB, largest=2 * MIB), reads=READS)
+        self.limits = S3Limits(
+            pieces=PieceLimits(budget=8 * MIB, largest=2 * MIB), reads=PATIENT_READS
+        )
         daemon = await self.start()
         stalled = []
         for seed in range(10):

@@ -13,11 +13,12 @@ from twisted.logger import LogLevel
 from oci_registry.pullthrough.transfer import Phase
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits, UploadLimits
+from oci_registry.storage.guard import StoreLimits
 from tests.support.daemon import PATIENT, reactor, running, until
 from tests.support.fake_replies import Asked, Reply, Trickle
 from tests.support.patterns import noise
 from tests.support.s3 import PART
-from tests.support.s3_daemon import MIB, BucketTestCase
+from tests.support.s3_daemon import MIB, PATIENT_READS, BucketTestCase
 from tests.support.s3_proxy import Forward, Script, kind_of, refusal
 
 
@@ -47,6 +48,7 @@ class SlowdownTestCase(BucketTestCase):
     """Blobs that upstream has."""
 
     limits = S3Limits(uploads=UploadLimits(part=PART))
+    store_limits = StoreLimits()
 
     def blob(self, size: int, seed: int) -> tuple[Digest, bytes, str]:
         """Return a blob that upstream has, and its path."""
@@ -67,7 +69,7 @@ class SlowDown(SlowdownTestCase):
     timeout = 120
     limits = S3Limits(
         uploads=UploadLimits(part=PART),
-        reads=ReadLimits(pause=0.01, patience=30.0, first_deadline=30.0, deadline=30.0),
+        reads=evolve(PATIENT_READS, pause=0.01),
     )
     store_limits = PATIENT
 
@@ -151,9 +153,7 @@ class Slow(SlowdownTestCase):
         """At 2 Mbit/s the first bytes are there after the second or two that a small piece takes."""
         rate, reads = 250_000, ReadLimits()
         self.assertLess(PieceLimits().first / rate, reads.first_deadline)
-        # No deadline is missed here, however busy the machine is.
-        patient = evolve(reads, patience=30.0, first_deadline=30.0, deadline=30.0)
-        self.limits, self.store_limits = S3Limits(reads=patient), PATIENT
+        self.limits = S3Limits(reads=PATIENT_READS)
         digest, data, path = self.stored(MIB, 2)
         await self.start()
         self.proxy.script("GET", trickling(rate), "blobs")
@@ -174,7 +174,7 @@ class Slow(SlowdownTestCase):
             largest=default.largest // 16,
             smallest=default.smallest // 16,
         )
-        self.limits = S3Limits(pieces=pieces)
+        self.limits = S3Limits(pieces=pieces, reads=PATIENT_READS)
         _, _, path = self.stored(100 * MIB // 16, 3)
         await self.start()
         got = await (await self.client.begin_hashed(path)).done

@@ -12,7 +12,7 @@ from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
 from tests.support.patterns import noise
 from tests.support.s3 import PART
-from tests.support.s3_daemon import BucketTestCase
+from tests.support.s3_daemon import PATIENT_READS, BucketTestCase
 from tests.support.s3_proxy import closed, held, lost, refusal
 
 BIT = PART // 5
@@ -22,7 +22,7 @@ BIT = PART // 5
 class UploadingTestCase(BucketTestCase):
     """Parts are small here."""
 
-    limits = S3Limits(uploads=UploadLimits(part=PART))
+    limits = S3Limits(uploads=UploadLimits(part=PART), reads=PATIENT_READS)
 
     def blob(self, size: int, seed: int = 1) -> tuple[Digest, bytes, str]:
         """Return a blob that upstream has, and its path."""

@@ -15,15 +15,16 @@ from oci_registry.eviction.limit import LimitTimes
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import S3Driver
-from oci_registry.storage.drivers.s3.limits import S3Limits
-from oci_registry.storage.guard import StoreLimits
+from oci_registry.storage.drivers.s3.limits import ReadLimits, S3Limits
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.threads import Lanes
 from tests.support import s3
-from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.daemon import PATIENT, MirrorTestCase, reactor, running, until
 from tests.support.s3_proxy import S3Proxy
 
 MIB = 1024 * 1024
+PATIENT_READS = ReadLimits(patience=30.0, first_deadline=30.0, deadline=30.0)
+"""Deadlines that no response of the server misses, however busy the machine is."""
 
 
 class Later:
@@ -43,8 +44,8 @@ class Later:
 class BucketTestCase(MirrorTestCase):
     """A bucket that is new and empty, looked at directly, while daemons reach it by a proxy."""
 
-    limits = S3Limits()
-    store_limits = StoreLimits()
+    limits = S3Limits(reads=PATIENT_READS)
+    store_limits = PATIENT
     account_limits = AccountLimits()
     limit_times = LimitTimes()
 
