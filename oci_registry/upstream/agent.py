@@ -9,6 +9,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from treq.client import HTTPClient
+from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import DNSLookupError
@@ -24,7 +25,7 @@ from zope.interface import implementer
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
 from oci_registry.spec.encoded_urls import encoded
 from oci_registry.upstream.authority import Authority
-from oci_registry.upstream.failures import no_connection
+from oci_registry.upstream.failures import NameCancelled, no_connection
 from oci_registry.upstream.guard import (
     GuardedReactor,
     Lookups,
@@ -120,7 +121,11 @@ class _DirectEndpoint:
         )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; fails with `DNSLookupError`, also for an invalid name, or with `TooManyLookups`."""
+        """Connect.
+
+        Fails with `DNSLookupError`, also for an invalid name, `TooManyLookups`, `NameTimedOut`, or what
+        the system says; when it is cancelled, with `NameCancelled` or ConnectingCancelledError.
+        """
         if self._guarded is not None:
             try:
                 self._guarded.check(self._authority.host)
@@ -128,17 +133,26 @@ class _DirectEndpoint:
                 return fail()
         connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
         connecting.addTimeout(self._timeout, self._reactor, self._too_late)
-        return connecting.addErrback(self._no_such_name)
+        return connecting.addErrback(self._failed)
 
     def _too_late(self, _: object, seconds: float) -> Failure:
-        host = self._authority.host
-        if self._guarded is not None and self._guarded.is_waiting(host):
-            return Failure(TooManyLookups(host))
-        looking_up = self._resolver is not None and self._resolver.is_looking_up(host)
-        return no_connection(seconds, name=looking_up)
+        if self._guarded is not None and self._guarded.is_waiting(self._authority.host):
+            return Failure(TooManyLookups(self._authority.host))
+        return no_connection(seconds, name=self._looking_up)
 
-    def _no_such_name(self, failure: Failure) -> Failure:
-        return Failure(DNSLookupError()) if failure.check(ValueError) else failure
+    def _failed(self, failure: Failure) -> Failure:
+        if failure.check(ValueError):
+            return Failure(DNSLookupError())
+        if failure.check(DNSLookupError) and self._looking_up:
+            # Twisted's error if a look-up is cancelled.
+            at = HostnameAddress(self._authority.host.encode("ascii"), self._authority.port)
+            return Failure(NameCancelled(at))  # type: ignore[no-untyped-call]
+        return failure
+
+    @property
+    def _looking_up(self) -> bool:
+        """Whether the name is being looked up."""
+        return self._resolver is not None and self._resolver.is_looking_up(self._authority.host)
 
 
 @implementer(IAgentEndpointFactory)

@@ -66,6 +66,10 @@ class NameTimedOut(ConnectTimeout):
     """A connection took too long since the look-up of the name did."""
 
 
+class NameCancelled(ConnectingCancelledError):
+    """A connection was cancelled while its name was being looked up."""
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     """Yield the exceptions that HTTP clients have wrapped in others."""
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
@@ -197,6 +201,8 @@ def too_late(ended: object, seconds: float) -> Failure:
     made in time is an error of its own: the host is unreachable for all requests.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
+    if any(isinstance(cause, NameCancelled) for cause in causes):
+        return Failure(NameTimedOut())  # type: ignore[no-untyped-call]
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
         return Failure(ConnectTimeout())
     return Failure(DeferredTimeout(seconds, "Deferred"))

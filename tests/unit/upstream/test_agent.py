@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 
 from oci_registry.config.settings import Credentials, EgressSettings, HostSettings, ProxySettings
 from oci_registry.upstream.agent import Endpoints, IdentityAgent, UpstreamHttp
-from oci_registry.upstream.failures import NameTimedOut, explain
+from oci_registry.upstream.failures import NameTimedOut, explain, too_late
 from oci_registry.upstream.guard import AT_ONCE, WAITING, Lookups, TooManyLookups
 from oci_registry.upstream.proxies import ProxyFailed
 from tests.support.fake_http import FakeResponse, as_response
@@ -174,9 +174,17 @@ class Connections(SynchronousTestCase):
             for asked in begun:
                 self.assertNoResult(asked)
             reactor.advance(0.2)
-            expected = [NameTimedOut] * AT_ONCE + [TooManyLookups if guarded else NameTimedOut]
-            for asked, error in zip(begun, expected, strict=True):
-                self.failureResultOf(asked, error)
+            expected: list[type[Exception]] = [NameTimedOut] * AT_ONCE + [TooManyLookups if guarded else NameTimedOut]
+            for asked, kind in zip(begun, expected, strict=True):
+                self.failureResultOf(asked, kind)
+        # A request that is cancelled at its own deadline is one of these too.
+        http = UpstreamHttp(
+            reactor, HostSettings("h"), resolver=resolver, lookups=Lookups(), connect_timeout=50
+        )
+        for host, error in (("late", NameTimedOut), ("none", DNSLookupError)):
+            asked = self.begin(http, f"http://{host}/").addTimeout(5, reactor, too_late)
+            reactor.advance(5)
+            self.failureResultOf(asked, error)
         reactor = resolving({"silent": ["192.0.2.1"]})
         http = UpstreamHttp(reactor, HostSettings("h"), resolver=reactor.nameResolver)
         asked = self.begin(http, "http://silent/")
