@@ -174,7 +174,9 @@ class Connections(SynchronousTestCase):
             for asked in begun:
                 self.assertNoResult(asked)
             reactor.advance(0.2)
-            expected: list[type[Exception]] = [NameTimedOut] * AT_ONCE + [TooManyLookups if guarded else NameTimedOut]
+            expected: list[type[Exception]] = [NameTimedOut] * AT_ONCE + [
+                TooManyLookups if guarded else NameTimedOut
+            ]
             for asked, kind in zip(begun, expected, strict=True):
                 self.failureResultOf(asked, kind)
         # A request that is cancelled at its own deadline is one of these too.
