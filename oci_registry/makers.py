@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import Factory, frozen
 from twisted.internet.defer import Deferred
@@ -32,6 +32,9 @@ from oci_registry.streams.threads import Lanes, RunInThread, Workers
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.web.port import TRANSPORTS, Transports
 
+if TYPE_CHECKING:
+    from oci_registry.upstream.names import Resolver
+
 
 class Pool(RunInThread, Protocol):
     """A thread pool that is started and stopped with the daemon."""
@@ -53,7 +56,8 @@ class Sizes:
     *lookup*: calls of the store that a client waits for. *begin*: new objects. *ingest*: hashing and writing
     of downloads. *commit*: the end of new objects, which takes seconds on some disks. *housekeeping*:
     listings, deletions and checks. *parsers*: hashing and parsing of large manifests, without any I/O.
-    *configuration*: configuration files. *account*: the account, which needs exactly one.
+    *configuration*: configuration files. *account*: the account, which needs exactly one. *names*: look-ups
+    of names, each of which waits for a name server.
     """
 
     lookup: int = 8
@@ -64,6 +68,7 @@ class Sizes:
     parsers: int = 2
     configuration: int = 1
     account: int = 1
+    names: int = 32
 
     @classmethod
     def for_connections(cls, connections: int) -> Sizes:
@@ -76,6 +81,13 @@ class Sizes:
 
 def _make_driver(settings: Settings, lanes: Lanes, reactor: Any) -> IDriver:
     return make_driver(settings.storage, lanes, reactor)
+
+
+def _make_resolver(_: Any, in_thread: RunInThread) -> Resolver:
+    # Not needed before the first miss, as all that talks to registries.
+    from oci_registry.upstream.names import ThreadedResolver  # noqa: PLC0415
+
+    return ThreadedResolver(in_thread)
 
 
 def _make_access_log(settings: Settings, output: Output, reactor: Any) -> Any:
@@ -100,6 +112,7 @@ class Makers:
     scrub_limits: ScrubLimits = Factory(ScrubLimits)
     hold_interval: float = INTERVAL
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
+    resolver: Callable[[Any, RunInThread], Resolver] = _make_resolver
     transports: Transports = Factory(lambda: TRANSPORTS)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup

@@ -82,6 +82,7 @@ class PullThrough:
 def _make_table(common: Common, reader: ManifestReader, importing: RunInThread) -> UpstreamTable:
     """Make the table of upstreams, which makes each upstream at its first use."""
     settings = common.settings
+    names = common.pools.add("names", common.sizes.names)
 
     def host_at(origin: str) -> HostSettings | None:
         # The table and the connector need each other.
@@ -93,6 +94,7 @@ def _make_table(common: Common, reader: ManifestReader, importing: RunInThread) 
 
         return Connector(
             common.reactor,
+            common.makers.resolver(common.reactor, names),
             SystemRandom().random,
             settings.egress,
             common.metrics,

@@ -9,6 +9,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from treq.client import HTTPClient
+from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import DNSLookupError
@@ -24,14 +25,14 @@ from zope.interface import implementer
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
 from oci_registry.spec.encoded_urls import encoded
 from oci_registry.upstream.authority import Authority
-from oci_registry.upstream.failures import no_connection
+from oci_registry.upstream.failures import NameCancelled, no_connection
 from oci_registry.upstream.guard import (
     GuardedReactor,
     Lookups,
-    NamedReactor,
     TooManyLookups,
     resolve_public,
 )
+from oci_registry.upstream.names import NamedReactor, NamesReactor, Resolver
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.request_log import RequestLog
 from oci_registry.upstream.tls import proxy_policy, tls_policy
@@ -93,7 +94,8 @@ class IdentityAgent:
 class _DirectEndpoint:
     """Connects to the addresses of a host, each soon after the one before.
 
-    Connecting takes *timeout* seconds at most. *guarded*: the reactor, if it is a `GuardedReactor`.
+    Connecting takes *timeout* seconds at most. *resolver*: that of the reactor, if it can tell what it
+    is looking up. *guarded*: the reactor, if it is a `GuardedReactor`.
     """
 
     def __init__(
@@ -101,10 +103,12 @@ class _DirectEndpoint:
         reactor: Any,
         authority: Authority,
         timeout: float,
+        resolver: Resolver | None,
         guarded: GuardedReactor | None = None,
     ) -> None:
         self._reactor = reactor
         self._authority = authority
+        self._resolver = resolver
         self._guarded = guarded
         self._timeout = timeout
         host = authority.host
@@ -117,18 +121,38 @@ class _DirectEndpoint:
         )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; fails with `DNSLookupError`, also for an invalid name, or with `TooManyLookups`."""
+        """Connect.
+
+        Fails with `DNSLookupError`, also for an invalid name, `TooManyLookups`, `NameTimedOut`, or what
+        the system says; when it is cancelled, with `NameCancelled` or ConnectingCancelledError.
+        """
         if self._guarded is not None:
             try:
                 self._guarded.check(self._authority.host)
             except (DNSLookupError, TooManyLookups):
                 return fail()
         connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        connecting.addTimeout(self._timeout, self._reactor, no_connection)
-        return connecting.addErrback(self._no_such_name)
+        connecting.addTimeout(self._timeout, self._reactor, self._too_late)
+        return connecting.addErrback(self._failed)
 
-    def _no_such_name(self, failure: Failure) -> Failure:
-        return Failure(DNSLookupError()) if failure.check(ValueError) else failure
+    def _too_late(self, _: object, seconds: float) -> Failure:
+        if self._guarded is not None and self._guarded.is_waiting(self._authority.host):
+            return Failure(TooManyLookups(self._authority.host))
+        return no_connection(seconds, name=self._looking_up)
+
+    def _failed(self, failure: Failure) -> Failure:
+        if failure.check(ValueError):
+            return Failure(DNSLookupError())
+        if failure.check(DNSLookupError) and self._looking_up:
+            # Twisted's error if a look-up is cancelled.
+            at = HostnameAddress(self._authority.host.encode("ascii"), self._authority.port)
+            return Failure(NameCancelled(at))  # type: ignore[no-untyped-call]
+        return failure
+
+    @property
+    def _looking_up(self) -> bool:
+        """Whether the name is being looked up."""
+        return self._resolver is not None and self._resolver.is_looking_up(self._authority.host)
 
 
 @implementer(IAgentEndpointFactory)
@@ -136,7 +160,7 @@ class Endpoints:
     """How to connect for a URI: directly or by a proxy, and with TLS for https.
 
     With a *guarded* reactor, to public addresses only; a proxy is then given the address, so that it
-    resolves nothing. Making a connection takes *timeout* seconds at most.
+    resolves nothing. Making a connection takes *timeout* seconds at most. *resolver*: see `UpstreamHttp`.
     """
 
     def __init__(
@@ -147,8 +171,10 @@ class Endpoints:
         *,
         guarded: GuardedReactor | None,
         timeout: float,
+        resolver: Resolver | None = None,
     ) -> None:
         self._reactor = reactor
+        self._resolver = resolver
         self._guarded = guarded
         self._timeout = timeout
         self._absolute = Authority.of_upstream(settings) if settings.absolute else None
@@ -173,11 +199,13 @@ class Endpoints:
         if authority == self._absolute:
             authority = Authority(f"{authority.host}.", authority.port)
         reactor = self._guarded or self._reactor
-        return _DirectEndpoint(reactor, authority, self._timeout, self._guarded)
+        return _DirectEndpoint(reactor, authority, self._timeout, self._resolver, self._guarded)
 
     def _tunnel(self, authority: Authority, proxy: ProxySettings) -> IStreamClientEndpoint:
         at = Authority.of_proxy(proxy)
-        to_proxy: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
+        to_proxy: IStreamClientEndpoint = _DirectEndpoint(
+            self._reactor, at, self._timeout, self._resolver
+        )
         if proxy.tls:
             creator = self._proxy_policy.creatorForNetloc(at.host.encode("ascii"), at.port)
             to_proxy = TlsEndpoint(creator, to_proxy, self._reactor)
@@ -196,9 +224,10 @@ class UpstreamHttp:
     """The HTTP client of one host of an upstream, and of the servers that it redirects to.
 
     Responses are returned with the body unread and undecoded; redirects are not followed, cookies are
-    not kept, and heads are bounded as described in `wire`. *guarded*: connect to public addresses only,
-    which *lookups* resolves. *egress*: the proxies, unless the host has its own. *connect_timeout* in
-    seconds. Every request names the *user_agent*. Raises what `tls_policy` raises.
+    not kept, and heads are bounded as described in `wire`. *resolver* looks names up, in place of the
+    reactor's. *guarded*: connect to public addresses only, whose look-ups *lookups* counts. *egress*: the
+    proxies, unless the host has its own. *connect_timeout* in seconds. Every request names the
+    *user_agent*. Raises what `tls_policy` raises.
     """
 
     def __init__(
@@ -209,9 +238,12 @@ class UpstreamHttp:
         guarded: bool = False,
         egress: EgressSettings = EgressSettings(),  # noqa: B008 - frozen
         connect_timeout: float = 10.0,
+        resolver: Resolver | None = None,
         lookups: Lookups | None = None,
         user_agent: str = USER_AGENT,
     ) -> None:
+        if resolver is not None:
+            reactor = NamesReactor(reactor, resolver)
         self._reactor = reactor
         self._requests = RequestLog(reactor)
         self._user_agent = user_agent
@@ -222,7 +254,12 @@ class UpstreamHttp:
         self._answered = False
         self._shared = False
         self._endpoints = Endpoints(
-            reactor, settings, egress, guarded=self._guarded, timeout=connect_timeout
+            reactor,
+            settings,
+            egress,
+            guarded=self._guarded,
+            timeout=connect_timeout,
+            resolver=resolver,
         )
 
     @cached_property

@@ -22,6 +22,7 @@ from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.names import Resolver
 from oci_registry.upstream.other_servers import OtherServers, SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
@@ -44,6 +45,7 @@ class Connector:
     def __init__(
         self,
         reactor: Any,
+        resolver: Resolver,
         random: Random,
         egress: EgressSettings,
         metrics: Metrics,
@@ -53,6 +55,7 @@ class Connector:
         limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._reactor = reactor
+        self._resolver = resolver
         self._random = random
         self._egress = egress
         self._metrics = metrics
@@ -97,6 +100,7 @@ class Connector:
             guarded=host.guarded and not self._egress.allow_private,
             egress=self._egress,
             connect_timeout=settings.connect_timeout,
+            resolver=self._resolver,
             lookups=self._lookups,
             user_agent=settings.user_agent or USER_AGENT,
         )

@@ -62,6 +62,14 @@ _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]{1,20}))?", re.ASCII)
 _log = Logger()
 
 
+class NameTimedOut(ConnectTimeout):
+    """A connection took too long since the look-up of the name did."""
+
+
+class NameCancelled(ConnectingCancelledError):
+    """A connection was cancelled while its name was being looked up."""
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     """Yield the exceptions that HTTP clients have wrapped in others."""
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
@@ -135,6 +143,11 @@ def explain(
 
 _SIMPLE: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str], ...] = (
     (
+        (NameTimedOut,),
+        ConnectTimedOut,
+        "upstream {host}: its name could not be resolved in time",
+    ),
+    (
         (ConnectTimeout, TCPTimedOutError, ConnectingCancelledError),
         ConnectTimedOut,
         "upstream {host} did not answer in time: no connection could be made",
@@ -188,14 +201,17 @@ def too_late(ended: object, seconds: float) -> Failure:
     made in time is an error of its own: the host is unreachable for all requests.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
+    if any(isinstance(cause, NameCancelled) for cause in causes):
+        return Failure(NameTimedOut())  # type: ignore[no-untyped-call]
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
         return Failure(ConnectTimeout())
     return Failure(DeferredTimeout(seconds, "Deferred"))
 
 
-def no_connection(_: object, seconds: float) -> Failure:
-    """Return the error for a connection that took too long."""
-    return Failure(ConnectTimeout(f"{seconds:g} s"))
+def no_connection(seconds: float, *, name: bool) -> Failure:
+    """Return the error for a connection that took too long. *name*: the look-up of the name did."""
+    kind: type[Exception] = NameTimedOut if name else ConnectTimeout
+    return Failure(kind(f"{seconds:g} s"))
 
 
 def retry_after(value: str | None, now: float) -> int | None:

@@ -6,32 +6,34 @@ a checked address. There is no second look-up that could give another result.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
     IHostResolution,
-    IReactorPluggableNameResolver,
     IResolutionReceiver,
 )
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import implementer
 
 from oci_registry.spec.errors import BadGateway
 from oci_registry.upstream.authority import address_of
+from oci_registry.upstream.names import Resolution, ResolvingReactor
 
 MAX_ADDRESSES = 8
 """Addresses of one host that are tried; the owner of its name can give it thousands."""
-AT_ONCE = 4
-"""Names that are looked up at once; the reactor has ten threads for names."""
+AT_ONCE = 16
+"""Names that are looked up at once: half of the threads for names."""
 WAITING = 64
 """Names that may wait for a look-up; further ones are refused."""
+MOST_WAITING = 1000
+"""Connections that may wait for one of these names; further ones are refused."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _UNICAST = IPv6Network("2000::/3")
 # Special-purpose networks that the ipaddress module knows partly, in later versions only, or not at
@@ -66,42 +68,61 @@ def is_public(text: str) -> bool:
 
 
 class TooManyLookups(BadGateway):
-    """Too many names are waiting for a look-up; this is no failure of the host."""
+    """Too many names are being looked up, and that of a host is not; this is no failure of the host."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"upstream {host}: too many names are being looked up; try again")
 
 
 class Lookups:
-    """Runs a few look-ups at a time, queues some more, and refuses the rest.
+    """Has a few names looked up at a time, queues some more, and refuses the rest.
 
     The owner of a name can make its look-up take half a minute, and all look-ups use the same
-    threads.
+    threads. Further look-ups of a name that is being looked up need none.
     """
 
     def __init__(self) -> None:
-        self._running = 0
-        self._waiting: deque[Callable[[], object]] = deque()
+        self._running: Counter[str] = Counter()
+        self._waiting: dict[str, list[Callable[[], object]]] = {}
 
-    @property
-    def full(self) -> bool:
-        """Return whether the queue is full."""
-        return self._running >= AT_ONCE and len(self._waiting) >= WAITING
+    def is_waiting(self, host: str) -> bool:
+        """Return whether a name is in the queue."""
+        return host in self._waiting
 
-    def begin(self, look_up: Callable[[], object]) -> bool:
-        """Call *look_up* now or when fewer are running; expect `done` after it. Return False if full."""
-        if self._running < AT_ONCE:
-            self._running += 1
-            look_up()
-        elif len(self._waiting) < WAITING:
-            self._waiting.append(look_up)
-        else:
+    def is_full(self, host: str) -> bool:
+        """Return whether there is no place in the queue for a look-up of a name."""
+        if host in self._running or len(self._running) < AT_ONCE:
             return False
+        if host in self._waiting:
+            return len(self._waiting[host]) >= MOST_WAITING
+        return len(self._waiting) >= WAITING
+
+    def begin(self, host: str, look_up: Callable[[], object]) -> bool:
+        """Call *look_up* when it is the turn of a name; return False if the queue is full.
+
+        *look_up* ends with a call of `done`.
+        """
+        if self.is_full(host):
+            return False
+        if host in self._running or len(self._running) < AT_ONCE:
+            self._running[host] += 1
+            look_up()
+        else:
+            self._waiting.setdefault(host, []).append(look_up)
         return True
 
-    def done(self) -> None:
-        """End a look-up, and start the next."""
+    def done(self, host: str) -> None:
+        """End a look-up of a name; after its last one, start those of the next name."""
+        self._running[host] -= 1
+        if self._running[host]:
+            return
+        del self._running[host]
         if self._waiting:
-            self._waiting.popleft()()
-        else:
-            self._running -= 1
+            host = next(iter(self._waiting))
+            waiting = self._waiting.pop(host)
+            self._running[host] = len(waiting)
+            for look_up in waiting:
+                look_up()
 
 
 @implementer(IResolutionReceiver)
@@ -148,17 +169,6 @@ class _Found:
             self.addresses.errback(DNSLookupError(f"no public address of {self._host}"))
 
 
-@implementer(IHostResolution)
-@frozen
-class _Resolution:
-    """A running look-up, which cannot be cancelled."""
-
-    name: str
-
-    def cancel(self) -> None:
-        raise NotImplementedError
-
-
 @implementer(IHostnameResolver)
 class _GuardedResolver:
     """A resolver that returns public addresses only, a few look-ups at a time."""
@@ -175,7 +185,7 @@ class _GuardedResolver:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        def look_up(done: Callable[[], None] = self._lookups.done) -> None:
+        def look_up(done: Callable[[], None]) -> None:
             self._resolver.resolveHostName(
                 _PublicOnly(resolutionReceiver, done),
                 hostName,
@@ -184,28 +194,19 @@ class _GuardedResolver:
                 transportSemantics,
             )
 
-        resolution = _Resolution(hostName)
+        resolution = Resolution(hostName)
         if address_of(hostName) is not None and is_public(hostName):
             # It needs no look-up.
             look_up(lambda: None)
-        elif address_of(hostName) is not None or not self._lookups.begin(look_up):
+        elif address_of(hostName) is not None or not self._lookups.begin(
+            hostName, partial(look_up, partial(self._lookups.done, hostName))
+        ):
             resolutionReceiver.resolutionBegan(resolution)
             resolutionReceiver.resolutionComplete()
         return resolution
 
 
-class _ResolvingReactor:
-    """A reactor with its own name resolver."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-
-class GuardedReactor(_ResolvingReactor):
+class GuardedReactor(ResolvingReactor):
     """A reactor whose name resolver returns public addresses only.
 
     Endpoints made with it (`HostnameEndpoint`, and so an Agent's) cannot reach others.
@@ -228,45 +229,12 @@ class GuardedReactor(_ResolvingReactor):
         if address_of(host) is not None:
             if not is_public(host):
                 raise DNSLookupError(f"{host} is not a public address")
-        elif self._lookups.full:
-            raise TooManyLookups(f"upstream {host}: too many names are being looked up; try again")
+        elif self._lookups.is_full(host):
+            raise TooManyLookups(host)
 
-
-@implementer(IHostnameResolver)
-@frozen
-class _NamedResolver:
-    """A resolver that resolves *name*, whatever name is given."""
-
-    resolver: IHostnameResolver
-    name: str
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: IResolutionReceiver,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> IHostResolution:
-        return self.resolver.resolveHostName(
-            resolutionReceiver, self.name, portNumber, addressTypes, transportSemantics
-        )
-
-
-class NamedReactor(_ResolvingReactor):
-    """A reactor whose name resolver resolves *name*, whatever name is given.
-
-    For names that endpoints refuse to resolve.
-    """
-
-    def __init__(self, reactor: Any, name: str) -> None:
-        super().__init__(reactor)
-        self._name = name
-
-    @property
-    def nameResolver(self) -> IHostnameResolver:
-        """The resolver of that name."""
-        return _NamedResolver(self._reactor.nameResolver, self._name)
+    def is_waiting(self, host: str) -> bool:
+        """Return whether the look-up of a name waits for those of others."""
+        return self._lookups.is_waiting(host)
 
 
 def resolve_public(reactor: GuardedReactor, host: str) -> Deferred[Sequence[str]]:

@@ -34,6 +34,7 @@ MESSAGES = (
     "there is nothing at this path",
     " refused the connection",
     "its name could not be resolved",
+    "its name could not be resolved in time",
     "closed the connection without an answer",
     "requires credentials",
     "rejected our credentials",

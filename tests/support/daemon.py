@@ -8,6 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor as real_reactor  # noqa: TID251 - tests on real sockets
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -25,6 +26,7 @@ from tests.support.client import Client
 from tests.support.fake_registry import FakeRegistry
 from tests.support.folders import make_folder
 from tests.support.forward import ForwardReactor
+from tests.support.network import Network
 from tests.support.settings import upstream_settings
 
 reactor: Any = real_reactor
@@ -120,6 +122,10 @@ class MirrorTestCase(TestCase):
         chosen = upstreams or (self.upstream("docker.io"), self.upstream("example.com"))
         settings.setdefault("storage", FilesystemSettings(str(self.root)))
         settings.setdefault("listen", ("tcp:0:interface=127.0.0.1",))
+        if makers is None:
+            makers = self.makers
+        if isinstance(on, Network):
+            makers = evolve(makers, resolver=lambda reactor, _: reactor.nameResolver)
         daemon = Daemon(
             on or self.time,
             Settings(
@@ -128,7 +134,7 @@ class MirrorTestCase(TestCase):
                 log_level="critical",
                 **settings,
             ),
-            makers=makers or self.makers,
+            makers=makers,
         )
         self.daemons.append(daemon)
         daemon.privilegedStartService()

@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 
 from oci_registry.config.settings import Credentials, EgressSettings, HostSettings, ProxySettings
 from oci_registry.upstream.agent import Endpoints, IdentityAgent, UpstreamHttp
-from oci_registry.upstream.failures import explain
+from oci_registry.upstream.failures import NameTimedOut, explain, too_late
 from oci_registry.upstream.guard import AT_ONCE, WAITING, Lookups, TooManyLookups
 from oci_registry.upstream.proxies import ProxyFailed
 from tests.support.fake_http import FakeResponse, as_response
@@ -130,8 +130,8 @@ class Connections(SynchronousTestCase):
     def test_too_many_names(self) -> None:
         """A host that a client named is refused before anything is made ready, if it is known how that ends."""
         lookups = Lookups()
-        for _ in range(AT_ONCE + WAITING):
-            lookups.begin(lambda: None)
+        for number in range(AT_ONCE + WAITING):
+            lookups.begin(f"h{number}", lambda: None)
         for host, error in (
             ("registry.example.com", TooManyLookups),
             ("registry.example.com:5000", TooManyLookups),
@@ -159,6 +159,40 @@ class Connections(SynchronousTestCase):
                 self.begin(http, f"http://{name}/")
                 reactor.advance(1)
                 self.assertEqual([("1.1.1.1", 80)], [c[:2] for c in reactor.tcpClients], name)
+
+    def test_names_in_time(self) -> None:
+        """A connection that takes too long says so if it waits for a name server, or for its turn."""
+        held = [f"h{number}" for number in range(AT_ONCE)]
+        for guarded in (True, False):
+            reactor, lookups = resolving(dict.fromkeys((*held, "late"))), Lookups()
+            resolver = reactor.nameResolver
+            http = UpstreamHttp(
+                reactor, HostSettings("h"), guarded=guarded, resolver=resolver, lookups=lookups
+            )
+            begun = [self.begin(http, f"http://{host}/") for host in (*held, "late")]
+            reactor.advance(9.9)
+            for asked in begun:
+                self.assertNoResult(asked)
+            reactor.advance(0.2)
+            expected: list[type[Exception]] = [NameTimedOut] * AT_ONCE + [
+                TooManyLookups if guarded else NameTimedOut
+            ]
+            for asked, kind in zip(begun, expected, strict=True):
+                self.failureResultOf(asked, kind)
+        # A request that is cancelled at its own deadline is one of these too.
+        http = UpstreamHttp(
+            reactor, HostSettings("h"), resolver=resolver, lookups=Lookups(), connect_timeout=50
+        )
+        for host, error in (("late", NameTimedOut), ("none", DNSLookupError)):
+            asked = self.begin(http, f"http://{host}/").addTimeout(5, reactor, too_late)
+            reactor.advance(5)
+            self.failureResultOf(asked, error)
+        reactor = resolving({"silent": ["192.0.2.1"]})
+        http = UpstreamHttp(reactor, HostSettings("h"), resolver=reactor.nameResolver)
+        asked = self.begin(http, "http://silent/")
+        reactor.pump([1] * 11)
+        failure = self.failureResultOf(asked, ConnectTimeout)
+        self.assertNotIsInstance(failure.value, NameTimedOut)
 
     def test_underscores(self) -> None:
         """A name with an underscore, which only the DNS knows, is looked up, and guarded, as others are."""

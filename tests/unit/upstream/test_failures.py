@@ -52,6 +52,7 @@ from oci_registry.upstream.errors import (
 from oci_registry.upstream.failures import (
     DEFAULT_RETRY_AFTER,
     MAX_RETRY_AFTER,
+    NameTimedOut,
     explain,
     header,
     refuse,
@@ -84,6 +85,7 @@ class Explained(SynchronousTestCase):
         for error in (
             DeferredTimeout(),
             ConnectTimeout(),
+            NameTimedOut(),
             TCPTimedOutError(),
             ConnectingCancelledError(IPv4Address("TCP", "1.1.1.1", 443)),
             BodyStalled("nothing came"),
@@ -175,6 +177,7 @@ class Explained(SynchronousTestCase):
             NoRouteError(),
             DNSLookupError(),
             ConnectTimeout(),
+            NameTimedOut(),
             tls("certificate verify failed"),
             ProxyRefused(Authority("proxy.example.com", 3128), 503, known=True),
         ):
@@ -196,6 +199,7 @@ class Explained(SynchronousTestCase):
             Refused(),
             DNSLookupError(),
             ConnectTimeout(),
+            NameTimedOut(),
             tls("tlsv1 alert internal error"),
         ):
             self.assertNotIsInstance(self.explain(passing), Lasting)

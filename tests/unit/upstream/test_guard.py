@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -14,9 +15,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from oci_registry.makers import Sizes
 from oci_registry.upstream.guard import (
     AT_ONCE,
     MAX_ADDRESSES,
+    MOST_WAITING,
     WAITING,
     GuardedReactor,
     Lookups,
@@ -187,8 +190,8 @@ class Guarded(SynchronousTestCase):
     def test_addresses(self) -> None:
         """An address needs no look-up that others wait for, whether it is public or not."""
         lookups = Lookups()
-        for _ in range(AT_ONCE + WAITING):
-            lookups.begin(lambda: None)
+        for number in range(AT_ONCE + WAITING):
+            lookups.begin(f"h{number}", lambda: None)
         reactor = resolving({"1.1.1.1": ["1.1.1.1"], "10.0.0.1": ["10.0.0.1"]})
         guarded = GuardedReactor(reactor, lookups)
         self.assertEqual(["1.1.1.1"], self.successResultOf(resolve_public(guarded, "1.1.1.1")))
@@ -212,39 +215,84 @@ class FewAtATime(SynchronousTestCase):
     """Names that somebody made up, to be answered late or never."""
 
     def test_configured_ones_do_not_wait(self) -> None:
-        """However many are looked up, most of the threads for names are left to others."""
-        reactor, lookups = resolving(dict.fromkeys("abcdefgh")), Lookups()
-        for host in "abcdefgh":
+        """However many are looked up, half of the threads for names are left to others."""
+        hosts = [f"h{number}" for number in range(AT_ONCE + 3)]
+        reactor, lookups = resolving(dict.fromkeys(hosts)), Lookups()
+        for host in hosts:
             resolve_public(GuardedReactor(reactor, lookups), host)
-        self.assertEqual(list("abcdefgh")[:AT_ONCE], reactor.nameResolver.asked)
+        self.assertEqual(hosts[:AT_ONCE], reactor.nameResolver.asked)
+        self.assertLessEqual(AT_ONCE, Sizes().names // 2)
 
     def test_turns(self) -> None:
         """Each waits for its turn, and more than can wait are told that there is nothing."""
         lookups, begun = Lookups(), []
         for number in range(AT_ONCE + WAITING):
-            self.assertTrue(lookups.begin(lambda n=number: begun.append(n)))
-        self.assertFalse(lookups.begin(lambda: begun.append("never")))
+            self.assertTrue(lookups.begin(f"h{number}", lambda n=number: begun.append(n)))
+            self.assertEqual(number >= AT_ONCE, lookups.is_waiting(f"h{number}"))
+        self.assertFalse(lookups.begin("another", lambda: begun.append("never")))
         self.assertEqual(list(range(AT_ONCE)), begun)
-        for _ in range(AT_ONCE + WAITING):
-            lookups.done()
+        for number in range(AT_ONCE + WAITING):
+            lookups.done(f"h{number}")
+            self.assertFalse(lookups.is_waiting(f"h{min(number, WAITING - 1) + AT_ONCE}"))
         self.assertEqual(list(range(AT_ONCE + WAITING)), begun)
-        self.assertTrue(lookups.begin(lambda: begun.append("again")))
+        self.assertTrue(lookups.begin("another", lambda: begun.append("again")))
         self.assertEqual("again", begun[-1])
+
+    def test_one_name(self) -> None:
+        """Many connections to one host are one name, while that is looked up and while it waits."""
+        lookups, begun = Lookups(), list[str]()
+        for _ in range(AT_ONCE + WAITING):
+            self.assertTrue(lookups.begin("busy", lambda: begun.append("busy")))
+        self.assertEqual(AT_ONCE + WAITING, len(begun))
+        for number in range(1, AT_ONCE):
+            lookups.begin(f"h{number}", lambda: None)
+        for number in range(MOST_WAITING):
+            self.assertFalse(lookups.is_full("late"), number)
+            self.assertTrue(lookups.begin("late", lambda: begun.append("late")))
+        self.assertTrue(lookups.is_full("late"))
+        self.assertFalse(lookups.begin("late", lambda: begun.append("never")))
+        self.assertFalse(lookups.is_full("busy"))
+        self.assertFalse(lookups.is_full("another"))
+        # All of its look-ups have to end before it is the turn of another name.
+        for _ in range(AT_ONCE + WAITING):
+            self.assertNotIn("late", begun)
+            lookups.done("busy")
+        self.assertEqual(["late"] * MOST_WAITING, begun[AT_ONCE + WAITING :])
+
+    def test_at_once(self) -> None:
+        """Look-ups that end at once start those that wait, each once."""
+        lookups, begun = Lookups(), list[int]()
+
+        def look_up(number: int) -> None:
+            begun.append(number)
+            lookups.done(f"h{number // 2 * 2}")
+
+        for number in range(0, AT_ONCE * 2, 2):
+            lookups.begin(f"h{number}", lambda: None)
+        waiting = range(AT_ONCE * 2, AT_ONCE * 2 + WAITING)
+        for number in waiting:
+            self.assertTrue(lookups.begin(f"h{number // 2 * 2}", partial(look_up, number)))
+        lookups.done("h0")
+        self.assertEqual(list(waiting), begun)
 
     def test_refused(self) -> None:
         """A name that may not even wait is refused; the others are none the worse for it."""
-        names = {f"h{n}": None for n in range(AT_ONCE)} | {"late": ["1.1.1.1"]}
-        reactor = resolving(names)
+        held = [f"h{n}" for n in range(AT_ONCE)]
+        waiting = [f"w{n}" for n in range(WAITING)]
+        reactor = resolving(dict.fromkeys(held) | {host: ["1.1.1.1"] for host in waiting})
         guarded = GuardedReactor(reactor, Lookups())
-        for host in names:
-            late = resolve_public(guarded, host)
-        for _ in range(WAITING - 1):
-            guarded.check("late")
-            resolve_public(guarded, "late")
+        for host in held:
+            resolve_public(guarded, host)
+        found = []
+        for host in waiting:
+            guarded.check(host)
+            found.append(resolve_public(guarded, host))
+        self.assertTrue(guarded.is_waiting("w0"))
         self.failureResultOf(resolve_public(guarded, "late"), TooManyLookups)
         self.assertRaises(TooManyLookups, guarded.check, "late")
         endpoint = HostnameEndpoint(guarded, "late", 443)
         self.failureResultOf(endpoint.connect(Factory.forProtocol(Protocol)), DNSLookupError)
-        self.assertNoResult(late)
+        self.assertNoResult(found[0])
         reactor.nameResolver.answer("h0", ["8.8.8.8"])
-        self.assertEqual(["1.1.1.1"], self.successResultOf(late))
+        for each in found:
+            self.assertEqual(["1.1.1.1"], self.successResultOf(each))
