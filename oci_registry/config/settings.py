@@ -198,7 +198,7 @@ class UpstreamSettings:
     * ``remember_not_found``, ``remember_denied``: how long negative responses are cached.
     * ``min_age``: how long a new digest of a known tag must have been seen before it is served.
 
-    ``believe_not_found`` is whether a 404 removes a stored tag. ``retries`` is how many attempts to
+    ``trust_not_found`` is whether a 404 removes a stored tag. ``retries`` is how many attempts to
     resume a body may fail in a row, ``max_connections`` how many requests each host gets at once.
     ``upper_case_names`` allows upper-case letters in its repositories. ``offline``: it is never
     asked. ``prefetch``: the blobs of an image are downloaded when its manifest is pulled.
@@ -219,7 +219,7 @@ class UpstreamSettings:
     body_timeout: float = 60.0
     remember_not_found: float = 10.0
     remember_denied: float = 60.0
-    believe_not_found: bool = True
+    trust_not_found: bool = True
     retries: int = 8
     max_connections: int = 64
     upper_case_names: bool = False

@@ -78,7 +78,7 @@ OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
         "body_timeout": timeout,
         "remember_not_found": duration,
         "remember_denied": duration,
-        "believe_not_found": boolean,
+        "trust_not_found": boolean,
         "retries": number(0, 100),
         "max_connections": number(2, 10_000),
         "upper_case_names": boolean,

@@ -280,7 +280,7 @@ class ManifestCache:
             return await self._revalidate(target, tag, known, patient=not may_be_stale)
         except RegistryError as error:
             unknown = isinstance(error, _UNKNOWN)
-            final = isinstance(error, Denied) or (unknown and upstream.settings.believe_not_found)
+            final = isinstance(error, Denied) or (unknown and upstream.settings.trust_not_found)
             if known is None or not may_be_stale or final:
                 if unknown or final:
                     self._known.set_negative(target, tag, gone=unknown)

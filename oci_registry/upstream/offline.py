@@ -47,7 +47,7 @@ class OfflineUpstream:
             offline=True,
             stale_while_revalidate=0.0,
             stale_if_error=math.inf,
-            believe_not_found=False,
+            trust_not_found=False,
             prefetch=False,
         )
 

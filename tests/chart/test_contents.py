@@ -28,7 +28,7 @@ class Contents(ChartTestCase):
         for entry in (
             ENTRY,
             {**ENTRY, "manifest_invalidation_time": "1d 12h", "blob_invalidation_time": 0},
-            {**ENTRY, "connect_timeout": "500ms", "retries": 3, "believe_not_found": False},
+            {**ENTRY, "connect_timeout": "500ms", "retries": 3, "trust_not_found": False},
             {**ENTRY, "username": "robot", "password": "1234", "proxy": "none", "ca_file": None},
             {**ENTRY, "min_age": "3d"},
             {**ENTRY, "min_age": {"library/*:latest": "3d", "*": 0}},

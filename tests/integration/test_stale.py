@@ -158,7 +158,7 @@ class NotFound(StaleTestCase):
     @running
     async def test_not_found_not_trusted(self) -> None:
         """Where 404s are not trusted, the tag is served stale, except to a client that is denied it."""
-        await self.pulled(believe_not_found=False, remember_not_found=0.0, remember_denied=0.0)
+        await self.pulled(trust_not_found=False, remember_not_found=0.0, remember_denied=0.0)
         del self.registry.manifests["library/app", "1"]
         for method in ("HEAD", "GET"):
             got = await self.client.get(TAG, method)

@@ -74,9 +74,9 @@ class WrongCertificates(ClientTestCase, Files):
         self.listener = Listener(self.good)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.listener.stop()))
 
-    async def row(self, shown: Certified, believed: Certified | None, words: str) -> None:
+    async def row(self, shown: Certified, trusted: Certified | None, words: str) -> None:
         """A certificate is refused in *words*; the same client accepts the right one later."""
-        roots = [self.good] if believed is None else [believed, self.good]
+        roots = [self.good] if trusted is None else [trusted, self.good]
         self.listener.shown.certified, self.listener.heard = shown, b""
         ca_file = self.file(*roots)
         words = words.format(name=Path(ca_file).name)

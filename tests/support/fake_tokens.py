@@ -47,5 +47,5 @@ class FakeTokens:
         return Reply(body=json.dumps(body).encode())
 
     def expire(self) -> None:
-        """Believe none of the tokens that were given."""
+        """Accept none of the tokens that were given any more."""
         self.good.clear()

@@ -172,7 +172,7 @@ class Showing(ConfigTestCase):
             (host, HostSettings("b.example:5000", proxy="none", path="a/b", absolute=True)),
             "ua",
             *(float(seconds) for seconds in range(1, 10)),
-            believe_not_found=False,
+            trust_not_found=False,
             retries=9,
             max_connections=17,
             upper_case_names=True,

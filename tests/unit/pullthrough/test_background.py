@@ -184,7 +184,7 @@ class Failed(BackgroundTestCase):
 
     def test_not_found_is_not_trusted(self) -> None:
         """Where a 404 ends nothing, the tag is served at once for its minute, and with a reason after."""
-        self.upstream.change(believe_not_found=False)
+        self.upstream.change(trust_not_found=False)
         self.upstream.error = ManifestUnknown("gone")
         self.served_at_once()
         self.served_at_once()

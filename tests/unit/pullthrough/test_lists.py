@@ -147,8 +147,8 @@ class Tags(ListsTestCase):
     def test_definite_answers(self) -> None:
         """A 404 and a 403 are answers: the store does not know better."""
         self.keep("a")
-        for believed in (True, False):
-            self.upstream.change(believe_not_found=believed)
+        for trusted in (True, False):
+            self.upstream.change(trust_not_found=trusted)
             for error in (NameUnknown("x"), Denied("x")):
                 self.upstream.error = error
                 self.fails(self.lists.get(self.target, None, None), type(error))

@@ -268,8 +268,8 @@ class Refused(StaleTestCase):
 
     def test_denied(self) -> None:
         """A client that is denied a tag does not get the stale one; it is not forgotten."""
-        for believed in (True, False):
-            self.upstream.change(believe_not_found=believed)
+        for trusted in (True, False):
+            self.upstream.change(trust_not_found=trusted)
             self.upstream.error = Denied("no")
             self.refused(Denied)
             self.upstream.error = BadGateway("down")
@@ -292,7 +292,7 @@ class NotFoundIsNotTrusted(StaleTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.upstream.change(believe_not_found=False)
+        self.upstream.change(trust_not_found=False)
 
     def errors(self) -> tuple[RegistryError, ...]:
         return ManifestUnknown("gone"), NameUnknown("gone")

@@ -134,7 +134,7 @@ class Holds(ControlTestCase):
 
     def test_head(self) -> None:
         """Upstream is asked with HEAD, whatever is in memory; the record outlives a 404 as without a hold."""
-        self.upstream.change(believe_not_found=False)
+        self.upstream.change(trust_not_found=False)
         self.ask(self.control.hold(*NAMES, self.one.digest))
         self.restart()
         self.clock.advance(HOUR)

@@ -47,7 +47,7 @@ class Trusted(PolicyTestCase):
         good, expired = Certified(HOST), Certified(HOST, days=-1)
         other, early = Certified("other.example.com"), Certified(HOST, days=99)
         past = Certified("authority", days=-1)
-        for presented, believed, words in (
+        for presented, trusted, words in (
             (expired, expired, "has expired"),
             (early, early, "not valid yet"),
             (Certified(HOST, days=-1, issuer=other), other, "has expired"),
@@ -63,9 +63,9 @@ class Trusted(PolicyTestCase):
             ),
         ):
             ca_file = None
-            if believed is not None:
+            if trusted is not None:
                 ca_file = str(Path(self.mktemp()).with_name("ours.pem"))
-                Path(ca_file).write_bytes(believed.certificate)
+                Path(ca_file).write_bytes(trusted.certificate)
             policy = tls_policy(self.settings(ca_file=ca_file))
             self.assertIn(words, self.reason(policy, presented))
 

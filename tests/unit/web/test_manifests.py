@@ -108,7 +108,7 @@ class Manifests(HandlerTestCase):
         """A tag that is kept though upstream has lost it says that."""
         self.get("manifests/1")
         self.clock.advance(3600)
-        self.upstream.change(believe_not_found=False)
+        self.upstream.change(trust_not_found=False)
         del self.upstream.manifests["1"]
         self.assertEqual(
             '299 - "docker.io no longer has it; this tag was confirmed 1h ago"',
