@@ -27,7 +27,7 @@ class WithoutDescriptors(SynchronousTestCase):
 
     def received(self) -> list[tuple[bytes, int]]:
         """Return what has come at the other end: messages, and the number of their descriptors."""
-        found = []
+        found: list[tuple[bytes, int]] = []
         while True:
             try:
                 data, descriptors = receive(self.theirs)
