@@ -176,7 +176,9 @@ def _steps(
     limit, workers, grace = pull.limit, serving.workers, common.settings.shutdown_grace
     return [
         # First: if a command is changing the store, nothing else is started.
-        *common.makers.lock_steps(common.settings.storage),
+        *common.makers.lock_steps(
+            common.settings.storage, common.reactor, store.lanes.housekeeping
+        ),
         # Before the others, so that it is removed last: without it a SIGHUP would kill a stopping process.
         Step("SIGHUP handler", hangup.install, hangup.remove),
         Step("access log", stop=common.access_log.stop),
@@ -208,7 +210,7 @@ def _steps(
         Step("sweep", upkeep.periodic.start, upkeep.periodic.stop),
         Step("scrub", upkeep.scrub.open, upkeep.scrub.close),
         Step("ports", serving.ports.startService, serving.ports.stopService),
-        *socket_steps(common, serving.admin),
+        *socket_steps(common, serving.admin, store.lanes.housekeeping),
         *([] if workers is None else [Step("workers", workers.start)]),
         Step("reloader", stop=reloader.stop),
         Step("service manager", announcement.start, announcement.stop),

@@ -117,6 +117,6 @@ class Makers:
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
     further_signals: Callable[..., AbstractContextManager[None]] = further_signals
-    lock_steps: Callable[[StorageSettings], list[Step]] = lock_steps
+    lock_steps: Callable[[StorageSettings, IReactorTime, RunInThread], list[Step]] = lock_steps
     store_socket: bool = True
     manager: Callable[[str | None], ServiceManager] = ServiceManager

@@ -21,6 +21,7 @@ from oci_registry.config.settings import FilesystemSettings, Settings
 from oci_registry.lifecycle import Step
 from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.startup import KnownEndpoint, listed
+from oci_registry.streams.threads import RunInThread
 from oci_registry.web.channel import LINGER
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.listener import Listener
@@ -142,7 +143,7 @@ def make_serving(
     return Serving(watch, site, admin, ports, _make_workers(common, site, ports, sent))
 
 
-def socket_steps(common: Common, admin: Admin) -> list[Step]:
+def socket_steps(common: Common, admin: Admin, run: RunInThread) -> list[Step]:
     """Return the steps that open and close the admin socket in the directory of the store."""
     settings = common.settings
     storage = settings.storage
@@ -153,5 +154,5 @@ def socket_steps(common: Common, admin: Admin) -> list[Step]:
     path = os.path.join(storage.root, NAME)
     if any(address_of(endpoint) == ("unix", path, "") for endpoint in settings.admin_listen):
         return []
-    socket = StoreSocket(storage.root, admin.local, common.reactor, common.reactor)
+    socket = StoreSocket(storage.root, admin.local, common.reactor, common.reactor, run)
     return [Step("admin socket", socket.start, socket.stop)]

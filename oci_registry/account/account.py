@@ -103,6 +103,8 @@ class Account:
         self._used: dict[str, float] = {}
         self._lost = False
         self._off: str | None = None
+        self._problem = False
+        """Whether the latest comparison has failed, and a warning was logged."""
         self._in_order = InOrder()
         self._next: IDelayedCall | None = None
         self._again = limits.again
@@ -276,6 +278,7 @@ class Account:
         if self.state is not None and state.built != self.state.built:
             self._log.warn("the account of the store was removed or is damaged: building it anew")
         before, self.state = self.state, state
+        self._note_problem(state)
         self._note_comparison(before, state)
         self._report(complete=self.is_complete)
         if self.is_complete:
@@ -283,6 +286,18 @@ class Account:
             self._totals.correct(Walk(state.sums.objects, state.sums.size))
         elif not state.comparing:
             self._due = min(self._due, self._clock.seconds() + self._limits.again)
+
+    def _note_problem(self, state: State) -> None:
+        """Log once why the store could not be read by comparisons, until one of them ends."""
+        if state.problem is not None and not self._problem:
+            self._problem = True
+            self._log.warn(
+                "the account of the store cannot be completed, it is tried again every {seconds:g} s: {reason}",
+                seconds=self._limits.again,
+                reason=state.problem,
+            )
+        elif state.complete:
+            self._problem = False
 
     def _note_comparison(self, before: State | None, state: State) -> None:
         now = self._clock.seconds()

@@ -30,10 +30,14 @@ class PathTooLong(OSError):
     """The path of a socket is too long for the system."""
 
 
+class NoSocket(OSError):
+    """Something that is not a socket is where one should be made."""
+
+
 def open_socket(path: str, mode: int = MODE) -> socket.socket:
     """Return a socket that listens at *path*; the socket of an ended process is replaced.
 
-    Blocks. Raises `OSError`: EADDRINUSE if a process listens there, or another file is there.
+    Blocks. Raises `OSError`: EADDRINUSE if a process listens there, `NoSocket` if something else is there.
     """
     if len(os.fsencode(path)) > LONGEST:
         raise PathTooLong(
@@ -46,7 +50,10 @@ def open_socket(path: str, mode: int = MODE) -> socket.socket:
         try:
             found.bind(path)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or not is_stale(path):
+            if error.errno != errno.EADDRINUSE:
+                raise
+            if not is_stale(path):
+                _check_socket(path)
                 raise
             os.unlink(path)
             found.bind(path)
@@ -70,6 +77,12 @@ def is_stale(path: str) -> bool:
         return trying.connect_ex(path) in (errno.ECONNREFUSED, errno.ENOENT)
 
 
+def _check_socket(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise NoSocket(errno.EADDRINUSE, "another file is there, which is not a socket", path)
+
+
 class LocalPort(unix.Port):
     """A port on an open socket; when it ends, it removes the socket file if that is still its own."""
 
@@ -80,6 +93,10 @@ class LocalPort(unix.Port):
         self._path = path
         self._own = _identity(path)
         self._preexistingSocket = opened
+
+    def is_removed(self) -> bool:
+        """Whether its socket file was removed while its folder, or a new one, is there. Blocks."""
+        return not os.path.lexists(self._path) and os.path.isdir(os.path.dirname(self._path))
 
     def connectionLost(self, reason: Failure) -> None:
         """Remove the socket, unless another process has put its own in its place."""
@@ -115,10 +132,10 @@ class LocalEndpoint:
             opened = open_socket(self.path, self.mode)
         except OSError as error:
             raise CannotListenError(None, self.path, error) from None
-        return self.serve(opened, factory)
+        return cast(IListeningPort, self.serve(opened, factory))
 
-    def serve(self, opened: socket.socket, factory: IProtocolFactory) -> IListeningPort:
+    def serve(self, opened: socket.socket, factory: IProtocolFactory) -> LocalPort:
         """Accept connections of a socket that `open_socket` has returned."""
         port = LocalPort(self.path, opened, self.mode, factory, self.reactor)
         port.startListening()
-        return cast(IListeningPort, port)
+        return port

@@ -4,71 +4,111 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IListeningPort,
-    IProtocolFactory,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from oci_registry.admin.local import NAME, LocalEndpoint, open_socket
+from oci_registry.admin.local import (
+    NAME,
+    LocalEndpoint,
+    LocalPort,
+    NoSocket,
+    PathTooLong,
+    open_socket,
+)
 from oci_registry.config.files import NoAnswer, in_time
 from oci_registry.spec.errors import system_reason
+from oci_registry.streams.threads import RunInThread
 
 PATIENCE = 2.0
 """Seconds within which the disk must create the socket."""
 AGAIN = 30.0
-"""Seconds until the next attempt if another daemon listens there."""
+"""Seconds until the next attempt, or until the next check that the socket is still there."""
 
 
 class StoreSocket:
     """Listens in the directory *root* while the daemon runs. Everything else works without it.
 
-    If another daemon of the directory listens there, it tries again periodically, since that one may
-    stop first.
+    If that is not possible, it tries again periodically: another daemon of the directory may listen
+    there, which may stop first. It also listens again if the socket was removed, as when somebody
+    empties the directory. *run*: the thread in which it does so.
     """
 
     _log = Logger()
 
     def __init__(
-        self, root: str, factory: IProtocolFactory, reactor: Any, clock: IReactorTime
+        self,
+        root: str,
+        factory: IProtocolFactory,
+        reactor: Any,
+        clock: IReactorTime,
+        run: RunInThread,
     ) -> None:
         self._path = os.path.join(root, NAME)
         self._factory = factory
         self._endpoint = LocalEndpoint(reactor, self._path)
         self._clock = clock
-        self._port: IListeningPort | None = None
+        self._run = run
+        self._port: LocalPort | None = None
         self._next: IDelayedCall | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Listen; log a warning if that is not possible."""
-        self._listen(first=True)
-
-    def _listen(self, *, first: bool = False) -> None:
-        self._next = None
         try:
             opened = in_time(open_socket, self._path, PATIENCE)
         except NoAnswer as error:
             self._log.warn("no admin socket: {error}", error=str(error))
         except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            if taken:
-                self._next = self._clock.callLater(AGAIN, self._listen)
-            if taken and not first:
-                return
             self._log.warn(
                 "no admin socket: {path}: {reason}", path=self._path, reason=_reason(error)
             )
+            if isinstance(error, PathTooLong):
+                return
         else:
-            self._port = self._endpoint.serve(opened, self._factory)
-            self._log.debug("the admin API is at {path}", path=self._path)
+            self._serve(opened)
+        self._check_later()
+
+    def _serve(self, opened: socket.socket) -> None:
+        self._port = self._endpoint.serve(opened, self._factory)
+        self._log.debug("the admin API is at {path}", path=self._path)
+
+    def _check_later(self) -> None:
+        self._next = self._clock.callLater(AGAIN, self._check)
+
+    def _check(self) -> None:
+        self._next = None
+        self._run(self._open_again, self._port).addCallbacks(self._checked, self._failed)
+
+    def _open_again(self, port: LocalPort | None) -> socket.socket | None:
+        """Return a new socket, if there is none yet or *port* has lost its own. Blocks; raises OSError."""
+        return open_socket(self._path) if port is None or port.is_removed() else None
+
+    def _checked(self, opened: socket.socket | None) -> None:
+        if opened is not None:
+            port = self._port
+            self._serve(opened)
+            if port is not None:
+                port.stopListening()
+                self._log.info("listening at {path} again: the socket was removed", path=self._path)
+        if not self._stopped:
+            self._check_later()
+        elif self._port is not None:
+            self._port.stopListening()
+
+    def _failed(self, failure: Failure) -> None:
+        # The reason is in the log already, or the directory is unavailable, which is reported elsewhere.
+        failure.trap(OSError)
+        if not self._stopped:
+            self._check_later()
 
     async def stop(self) -> None:
         """Stop listening, and remove the socket."""
+        self._stopped = True
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -78,6 +118,8 @@ class StoreSocket:
 
 
 def _reason(error: OSError) -> str:
+    if isinstance(error, NoSocket):
+        return f"{system_reason(error)}; remove it, or choose another place with --admin-listen unix:PATH"
     if error.errno == errno.EADDRINUSE:
         return "another daemon listens there; choose another place with --admin-listen unix:PATH"
     if error.errno == errno.ENAMETOOLONG:

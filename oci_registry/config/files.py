@@ -158,7 +158,7 @@ def fingerprint(*paths: str | None) -> str:
 
 
 def in_time(check: Callable[[str], T], path: str, seconds: float = ANSWER) -> T:
-    """Return or raise the outcome of ``check(path)``; raise `NoAnswer` after ``seconds``.
+    """Return or raise the outcome of ``check(path)``; raise `NoAnswer` after ``seconds``, or without a thread.
 
     The thread of such a check keeps running.
     """
@@ -172,7 +172,10 @@ def in_time(check: Callable[[str], T], path: str, seconds: float = ANSWER) -> T:
             results.append(_raising(error))
 
     thread = Thread(target=run, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise NoAnswer(f"{path} cannot be examined: {error}") from None
     thread.join(seconds)
     if not results:
         raise NoAnswer(f"{path} did not answer within {seconds:g} s")

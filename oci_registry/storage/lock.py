@@ -13,12 +13,18 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
 from oci_registry.config.files import NoAnswer, in_time
 from oci_registry.config.settings import FilesystemSettings, StorageSettings
 from oci_registry.lifecycle import Step
+from oci_registry.streams.threads import RunInThread
 
 LOCK = "lock"
 """The name of the file."""
+CHECKED = 30.0
+"""Seconds until the next check that the file is still there."""
 _WAIT = 2.0
 
 
@@ -48,6 +54,20 @@ class StoreLock:
             "command has ended, and run this command again",
         )
 
+    def renew(self) -> None:
+        """Share it again if its file was removed or replaced. Blocks; raises OSError.
+
+        Without that, a command would find the new file free.
+        """
+        held = self._descriptor
+        if not os.path.isdir(self.root) or (held is not None and _is_at(held, self.root)):
+            return
+        found = _lock(self.root, fcntl.LOCK_SH)
+        if found is not None:
+            self._descriptor = found
+            if held is not None:
+                os.close(held)
+
     def release(self) -> None:
         """Release the lock. Idempotent."""
         descriptor, self._descriptor = self._descriptor, None
@@ -68,12 +88,60 @@ class StoreLock:
         return self._descriptor is not None
 
 
-def lock_steps(storage: StorageSettings) -> list[Step]:
+class DaemonLock:
+    """Shares the lock of a store while the daemon runs, and checks periodically that its file is there.
+
+    *run*: the thread for that.
+    """
+
+    def __init__(self, lock: StoreLock, clock: IReactorTime, run: RunInThread) -> None:
+        self._lock = lock
+        self._clock = clock
+        self._run = run
+        self._next: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Take the lock; `StoreInUse` if a command has it."""
+        self._lock.share()
+        self._check_later()
+
+    def _check_later(self) -> None:
+        self._next = self._clock.callLater(CHECKED, self._check)
+
+    def _check(self) -> None:
+        self._next = None
+        self._run(self._lock.renew).addCallbacks(self._checked, self._failed)
+
+    def _checked(self, _: object = None) -> None:
+        self._check_later()
+
+    def _failed(self, failure: Failure) -> None:
+        # A command has it now, or the directory is unavailable, which is reported where it is used.
+        failure.trap(OSError)
+        self._check_later()
+
+    def stop(self) -> None:
+        """Release the lock. By then the thread has ended."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        self._lock.release()
+
+
+def lock_steps(storage: StorageSettings, clock: IReactorTime, run: RunInThread) -> list[Step]:
     """Return the steps that take and release the lock of the store; a bucket has none."""
     if not isinstance(storage, FilesystemSettings):
         return []
-    lock = StoreLock(storage.root)
-    return [Step("store lock", lock.share, lock.release)]
+    lock = DaemonLock(StoreLock(storage.root), clock, run)
+    return [Step("store lock", lock.start, lock.stop)]
+
+
+def _is_at(descriptor: int, root: str) -> bool:
+    """Whether an open file is still that of the lock."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(Path(root) / LOCK))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(root: str, how: int) -> int | None:

@@ -6,15 +6,22 @@ from collections.abc import Callable
 from functools import partial
 from threading import Thread
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 T = TypeVar("T")
+
+
+RETRY = 0.05
+"""Seconds until a call is submitted again for which no thread could be started."""
+ATTEMPTS = 100
+"""How often it is submitted before it fails."""
 
 
 class RunInThread(Protocol):
@@ -29,13 +36,17 @@ class Workers:
 
     Calls wait for a free thread in the order of submission. The number of waiting calls is bounded
     by the callers: each request or transfer has at most two calls under way. *replaced*: how many
-    threads that hang are replaced at the same time.
+    threads that hang are replaced at the same time. If the system has no more threads, as at the limit
+    of a container, calls wait some seconds until one of the pool is free, or can be started; then they fail
+    with RuntimeError.
     """
 
-    def __init__(
-        self, reactor: IReactorFromThreads, name: str, threads: int, replaced: int = 64
-    ) -> None:
+    _log = Logger()
+
+    def __init__(self, reactor: Any, name: str, threads: int, replaced: int = 64) -> None:
         self._reactor = reactor
+        self._name = name
+        self._exhausted = False
         self._threads = threads
         self._most_replaced = replaced
         self._replaced = 0
@@ -69,7 +80,10 @@ class Workers:
             self._replaced += 1
             threads = self._threads + self._replaced
             # Raising the minimum makes the pool start a thread for waiting calls.
-            self._pool.adjustPoolsize(min(self._pool.workers + 1, threads), threads)
+            try:
+                self._pool.adjustPoolsize(min(self._pool.workers + 1, threads), threads)
+            except RuntimeError as error:
+                self._not_started(error)
             self._pool.adjustPoolsize(0, threads)
             returned.addCallback(self._returned)
 
@@ -78,7 +92,31 @@ class Workers:
         self._pool.adjustPoolsize(0, self._threads + self._replaced)
 
     def __call__(self, call: Callable[..., T], *args: object) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, self._pool, call, *args)
+        return self._submit(ATTEMPTS, call, *args)
+
+    def _submit(self, attempts: int, call: Callable[..., T], *args: object) -> Deferred[T]:
+        try:
+            result = deferToThreadPool(self._reactor, self._pool, call, *args)
+        except RuntimeError as error:
+            self._not_started(error)
+            if attempts <= 1:
+                return fail(error)
+            later: Deferred[None] = deferLater(self._reactor, RETRY)
+            return later.addCallback(lambda _: self._submit(attempts - 1, call, *args))
+        self._exhausted = False
+        return result
+
+    def _not_started(self, error: RuntimeError) -> None:
+        # The pool has noted the thread nevertheless.
+        self._pool.threads = [each for each in self._pool.threads if each.ident is not None]
+        if not self._exhausted:
+            self._exhausted = True
+            self._log.warn(
+                "calls wait for one of {threads} {name} threads: {error}",
+                threads=len(self._pool.threads),
+                name=self._name,
+                error=str(error),
+            )
 
 
 @frozen

@@ -162,7 +162,7 @@ _SIMPLE: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str],
         "upstream {host} sent an invalid address",
     ),
     ((Refused,), Unreachable, "upstream {host} refused the connection"),
-    ((ConnectError,), Unreachable, "upstream {host} could not be reached: {doc}"),
+    ((ConnectError,), Unreachable, "upstream {host} could not be reached: {reason}"),
     ((ConnectionClosed,), BadGateway, "upstream {host} closed the connection without an answer"),
     ((ParseError,), BadGateway, "upstream {host} sent a malformed HTTP response"),
     ((BodyError,), BadGateway, "upstream {host}: {error}"),
@@ -183,7 +183,7 @@ def _explain_simple(
         )
     for kinds, error, text in _SIMPLE:
         if isinstance(cause, kinds):
-            message = text.format(host=host, doc=cause.__doc__ or "", error=cause)
+            message = text.format(host=host, reason=_reason(cause), error=cause)
             return error(message.strip().removesuffix(":"))
     if received:
         # Twisted's parser has no specific error for some malformed responses.
@@ -192,6 +192,12 @@ def _explain_simple(
     failure = LocalFailure("internal error of the mirror; see its log")
     failure.__cause__ = cause
     return failure
+
+
+def _reason(cause: BaseException) -> str:
+    """Return the system's reason for a connection that could not be made, or else Twisted's text."""
+    reason = cause.args[0] if isinstance(cause, ConnectError) and cause.args else ""
+    return str(reason) or cause.__doc__ or ""
 
 
 def too_late(ended: object, seconds: float) -> Failure:

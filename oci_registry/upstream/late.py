@@ -7,6 +7,7 @@ in a thread then. With hundreds of upstreams a reload makes none of them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
@@ -68,7 +69,9 @@ class LateConnector:
     async def get(self) -> Connector:
         """Return the connector; what it needs is imported in a thread."""
         if self._connector is None:
-            await self._in_thread(import_connector)
+            # If no thread can be started, it is imported here.
+            with suppress(RuntimeError):
+                await self._in_thread(import_connector)
         return self.now()
 
     def is_offline(self, settings: UpstreamSettings) -> bool:

@@ -118,12 +118,16 @@ class ForkingProcess:
                 self._fork(worker)
 
     def _fork(self, worker: _Worker) -> None:
-        ours, theirs = socket_pair()
         worker.began, worker.due = time.monotonic(), None
+        try:
+            ours, theirs = socket_pair()
+        except OSError as error:
+            self._not_started(worker, error)
+            return
         try:
             worker.pid = os.fork()
         except OSError as error:
-            self._ended(worker, f"could not be started: {error.strerror}")
+            self._not_started(worker, error)
         else:
             if worker.pid == 0:
                 ours.close()
@@ -131,6 +135,9 @@ class ForkingProcess:
             self._tell("forked", ours.fileno(), worker=worker.number, pid=worker.pid)
         ours.close()
         theirs.close()
+
+    def _not_started(self, worker: _Worker, error: OSError) -> None:
+        self._ended(worker, f"could not be started: {error.strerror}")
 
     def _be(self, worker: _Worker, link: socket.socket) -> None:
         """Become a worker; never returns."""

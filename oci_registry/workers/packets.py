@@ -69,6 +69,21 @@ def close_all(descriptors: Iterable[int]) -> None:
             os.close(descriptor)
 
 
+def _duplicates(descriptors: Iterable[int]) -> Sequence[int]:
+    """Duplicate descriptors; none of them if there are too many open files.
+
+    The other end gets the message without them then, as it does if it has too many open files itself.
+    """
+    found: list[int] = []
+    try:
+        # What precedes an error is in the list.
+        found.extend(map(os.dup, descriptors))
+    except OSError:
+        close_all(found)
+        return ()
+    return found
+
+
 @implementer(IReadDescriptor, IWriteDescriptor)
 class Packets:
     """One end of a connection for messages.
@@ -112,7 +127,7 @@ class Packets:
         if not self._waiting and self._sent(data, descriptors):
             return
         if self.open:
-            self._waiting.append((data, [os.dup(each) for each in descriptors]))
+            self._waiting.append((data, _duplicates(descriptors)))
             self._reactor.addWriter(self)
 
     def _sent(self, data: bytes, descriptors: Sequence[int]) -> bool:

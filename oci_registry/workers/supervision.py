@@ -76,7 +76,11 @@ class WorkerProcesses:
     def _launch(self) -> None:
         self._again = None
         self._began = self._reactor.seconds()
-        ours, theirs = socket_pair()
+        try:
+            ours, theirs = socket_pair()
+        except OSError as error:
+            self._ended(system_reason(error))
+            return
         self._control = Packets(ours, self._reactor, self._told, self._control_lost)
         try:
             self._spawn(theirs.fileno())
@@ -117,6 +121,12 @@ class WorkerProcesses:
                 if self._stopping:
                     # It was being started when the others were told to close.
                     link.close_clients(self._grace)
+            case "forked", []:
+                # The kernel has dropped the descriptor, so the worker ends, and is started again later.
+                self._log.warn(
+                    "cannot connect to worker {worker}: too many open files",
+                    worker=fields["worker"],
+                )
             case "ended", []:
                 if not self._stopping:
                     self._replaced(fields)

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import stat
-from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from oci_registry.admin.local import NAME
-from oci_registry.admin.store_socket import AGAIN, StoreSocket
 from oci_registry.spec.digest import Digest
 from tests.support.admin import AdminTestCase, events_of, held_download
 from tests.support.client import Client
@@ -24,123 +17,6 @@ from tests.support.patterns import pattern
 
 TOKEN = "0123456789-abcdefghij"
 OTHER = "another-token-0123456789"
-
-
-class Socket(AdminTestCase):
-    """The socket in the directory of the store."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.lines: list[str] = []
-        globalLogPublisher.addObserver(self.observe)
-        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
-
-    def observe(self, event: LogEvent) -> None:
-        if "store_socket" in event.get("log_namespace", ""):
-            self.lines.append(formatEvent(event))
-
-    @property
-    def place(self) -> Path:
-        return self.root / NAME
-
-    @running
-    async def test_owner_only(self) -> None:
-        """Only the owner may connect; the socket goes with the daemon, and is no content."""
-        await self.start()
-        status = self.place.lstat()
-        self.assertTrue(stat.S_ISSOCK(status.st_mode))
-        self.assertEqual(0o600, stat.S_IMODE(status.st_mode))
-        code, answer = await self.call("GET", "/status")
-        self.assertEqual((200, True, 0), (code, answer["ready"], answer["objects"] or 0))
-        await self.stop()
-        self.assertFalse(self.place.exists())
-
-    @running
-    async def test_left_behind(self) -> None:
-        """A socket that a killed daemon has left is replaced."""
-        self.root.mkdir()
-        with socket.socket(socket.AF_UNIX) as left:
-            left.bind(str(self.place))
-        self.place.chmod(0o666)
-        await self.start()
-        self.assertEqual(200, (await self.call("GET", "/status"))[0])
-        self.assertEqual(0o600, stat.S_IMODE(self.place.lstat().st_mode))
-
-    @running
-    async def test_of_another_daemon(self) -> None:
-        """A second daemon of the store leaves the socket of the first alone, also when it stops."""
-        await self.start()
-        inode = self.place.lstat().st_ino
-        await self.start()
-        self.assertIn("another daemon listens there", self.lines[-1])
-        await self.stop()
-        self.assertEqual(inode, self.place.lstat().st_ino)
-        self.assertEqual(200, (await self.call("GET", "/status"))[0])
-
-    @running
-    async def test_taken_over(self) -> None:
-        """When the first daemon stops, the second one takes over; there is one warning."""
-        self.root.mkdir()
-        clock = Clock()
-        first, second = (StoreSocket(str(self.root), Factory(), reactor, clock) for _ in range(2))
-        first.start()
-        second.start()
-        inode = self.place.lstat().st_ino
-        clock.advance(AGAIN)
-        self.assertEqual(inode, self.place.lstat().st_ino)
-        self.assertEqual(1, sum("another daemon" in line for line in self.lines))
-        await first.stop()
-        self.assertFalse(self.place.exists())
-        clock.advance(AGAIN)
-        self.assertTrue(self.place.exists())
-        third = StoreSocket(str(self.root), Factory(), reactor, clock)
-        third.start()
-        await third.stop()
-        await second.stop()
-        self.assertFalse(self.place.exists())
-        self.assertEqual([], clock.getDelayedCalls())
-
-    @running
-    async def test_something_else(self) -> None:
-        """A file of that name is not touched, and the daemon continues without a socket."""
-        self.root.mkdir()
-        self.place.write_text("precious")
-        await self.start()
-        self.assertEqual(1, len(self.lines))
-        await self.stop()
-        self.assertEqual("precious", self.place.read_text())
-
-    @running
-    async def test_long_path(self) -> None:
-        """Where the path is too long for a socket there is a warning, and clients are served."""
-        self.root = self.root / ("x" * 110)
-        await self.start()
-        self.assertIn("at most 107 bytes", self.lines[-1])
-        self.assertEqual(200, (await self.client.get("/v2/")).status)
-
-    @running
-    async def test_none(self) -> None:
-        """There is none if that is wanted."""
-        await self.start(admin_socket=False)
-        self.assertFalse(self.place.exists())
-
-    @running
-    async def test_elsewhere(self) -> None:
-        """A socket at another place may be for a group too; nothing else has its permissions."""
-        place = self.root.parent / "g.sock"
-        await self.start(admin_listen=(f"unix:{place}:mode=660",))
-        self.assertEqual(0o660, stat.S_IMODE(place.lstat().st_mode))
-        self.assertTrue(self.place.exists())
-        await self.stop()
-        self.assertFalse(place.exists())
-
-    @running
-    async def test_never_for_clients(self) -> None:
-        """On the port for clients there is no API."""
-        await self.start()
-        for path in ("/api/v1/status", "/_admin/library/x/manifests/1"):
-            for method in ("GET", "DELETE"):
-                self.assertIn((await self.client.get(path, method)).status, (404, 405), path)
 
 
 class Port(AdminTestCase):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EIO, EMFILE, ENOSPC, EROFS
 from pathlib import Path
@@ -78,6 +79,29 @@ class Troubles(base.DriverTestCase):
             self.successResultOf(writer.cancel())
             writer.close()
             self.assertEqual((self.left(), self.listed()), ([], []))
+
+    def test_not_prepared(self) -> None:
+        """A new file that cannot be locked, examined or made empty is removed; the next one can be used."""
+        real = {name: getattr(os, name) for name in ("fstat", "ftruncate")}
+        real["flock"] = fcntl.flock
+
+        def once(name: str) -> Callable[..., Any]:
+            errors = iter([OSError(EIO, os.strerror(EIO))])
+
+            def call(*args: Any) -> Any:
+                for error in errors:
+                    raise error
+                return real[name](*args)
+
+            return call
+
+        for module, name in ((fcntl, "flock"), (os, "fstat"), (os, "ftruncate")):
+            with patch.object(module, name, once(name)):
+                self.assertIn("Input/output error", self.fails(self.driver.put(OTHER, b"small")))
+            self.assertEqual(([], []), (self.left(), self.listed()), name)
+            self.store(KEY, b"0123456789")
+            self.assertEqual(b"0123456789", self.content(KEY))
+            self.successResultOf(self.driver.delete(KEY))
 
     def test_read_only(self) -> None:
         """A read-only directory is reported by the check, and still read from."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+from twisted.internet.defer import execute
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from oci_registry.service import StartError
-from oci_registry.storage.lock import LOCK, StoreInUse, StoreLock
+from oci_registry.storage.lock import CHECKED, LOCK, DaemonLock, StoreInUse, StoreLock
 from tests.support.bundles import add_image, command, store_in
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.descriptors import open_descriptors
@@ -68,6 +71,64 @@ class Locks(TestCase):
         one.release()
         one.release()
         self.assertEqual(before, open_descriptors())
+
+
+class OfADaemon(Locks):
+    """The lock of a daemon whose directory is emptied, and one that a command wants to take."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.daemon = DaemonLock(self.lock(), self.clock, execute)
+
+    def check_held(self) -> None:
+        """No command gets the lock."""
+        self.assertRaises(StoreInUse, self.lock().take)
+
+    def test_removed(self) -> None:
+        """It is held again soon after the file, or the whole directory, was removed."""
+        before = open_descriptors()
+        self.daemon.start()
+        inode = (self.root / LOCK).stat().st_ino
+        self.clock.advance(CHECKED)
+        self.assertEqual(inode, (self.root / LOCK).stat().st_ino)
+        self.check_held()
+        (self.root / LOCK).unlink()
+        self.clock.advance(CHECKED)
+        self.check_held()
+        shutil.rmtree(self.root)
+        self.clock.advance(CHECKED)
+        self.assertFalse(self.root.exists())
+        self.root.mkdir()
+        self.clock.advance(CHECKED)
+        self.check_held()
+        self.daemon.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertEqual(before, open_descriptors())
+        self.assertTrue(self.lock().take())
+
+    def test_command_meanwhile(self) -> None:
+        """If a command has taken the new file, the daemon holds it when the command has ended."""
+        self.daemon.start()
+        (self.root / LOCK).unlink()
+        command = self.lock()
+        self.assertTrue(command.take())
+        self.clock.advance(CHECKED)
+        command.release()
+        self.clock.advance(CHECKED)
+        self.check_held()
+        self.daemon.stop()
+
+    def test_none_at_first(self) -> None:
+        """If there could be no file at the start, the lock is held when there can be one."""
+        self.root.mkdir()
+        (self.root / LOCK).mkdir()
+        self.daemon.start()
+        self.clock.advance(CHECKED)
+        (self.root / LOCK).rmdir()
+        self.clock.advance(CHECKED)
+        self.check_held()
+        self.daemon.stop()
 
 
 class BesideADaemon(MirrorTestCase):

@@ -92,7 +92,7 @@ class ServiceTestCase(SynchronousTestCase):
             access_log=lambda *_: Silent(),
             hangup=self.signal,
             further_signals=lambda *_: nullcontext(),
-            lock_steps=lambda _: [],
+            lock_steps=lambda *_: [],
             store_socket=False,
         )
         self.limits: list[tuple[int, int]] = []

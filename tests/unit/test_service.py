@@ -161,7 +161,7 @@ class Starting(ServiceTestCase):
         def share() -> None:
             raise StoreInUse("a command is changing the store /nowhere: start again when it ends")
 
-        self.makers = evolve(self.makers, lock_steps=lambda _: [Step("store lock", share)])
+        self.makers = evolve(self.makers, lock_steps=lambda *_: [Step("store lock", share)])
         exited = self.assertRaises(SystemExit, self.start)
         self.assertIn("oci-registry: a command is changing the store", str(exited.code))
         self.assertFalse(any(pool.running for pool in self.pools))

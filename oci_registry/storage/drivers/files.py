@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
@@ -68,7 +68,7 @@ def open_locked(path: str, flags: int) -> int | None:
     """Open and lock the file at *path*; None if another process or transfer holds the lock.
 
     On a volume without locks, a file that was created with O_EXCL counts as locked by its creator; any
-    other counts as locked by another process.
+    other counts as locked by another process. After an error, one that was created is removed.
     """
     descriptor = os.open(path, flags | _PLAIN, WRITABLE)
     try:
@@ -83,6 +83,9 @@ def open_locked(path: str, flags: int) -> int | None:
         pass
     except BaseException:
         os.close(descriptor)
+        if flags & os.O_EXCL:
+            with suppress(OSError):
+                os.unlink(path)
         raise
     os.close(descriptor)
     return None

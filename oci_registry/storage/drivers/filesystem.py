@@ -192,6 +192,9 @@ class FilesystemDriver:
                 try:
                     os.ftruncate(descriptor, 0)
                 except BaseException:
+                    # It is locked, so it is nobody else's.
+                    with suppress(OSError):
+                        os.unlink(path)
                     os.close(descriptor)
                     raise
                 return path, descriptor

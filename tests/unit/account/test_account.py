@@ -254,17 +254,25 @@ class Running(AccountTestCase):
         self.assertTrue(database.compare(100).complete)
 
     def test_unreadable(self) -> None:
-        """If the store cannot be read, the account is not complete until it can."""
+        """If the store cannot be read, the account is not complete until it can; one warning says why."""
         digest = self.blob(b"data")
-        with patch.object(self.driver, "look", side_effect=StoreError("I/O error")):
-            self.wait(2)
-        self.assertFalse(self.account.is_complete)
-        with patch.object(self.driver, "walk", side_effect=OSError("I/O error")):
+        with capturedLogs() as logged:
+            with patch.object(self.driver, "look", side_effect=StoreError("I/O error")):
+                self.wait(2)
+            self.assertFalse(self.account.is_complete)
+            with patch.object(self.driver, "walk", side_effect=OSError("I/O error")):
+                self.wait(61)
+                self.wait(61)
+            self.assertFalse(self.account.is_complete)
             self.wait(61)
-        self.assertFalse(self.account.is_complete)
-        self.wait(61)
         self.assertTrue(self.account.is_complete)
         self.assertEqual(len(self.rows("blobs")), 1, str(digest))
+        self.assertEqual(
+            [
+                "the account of the store cannot be completed, it is tried again every 60 s: I/O error"
+            ],
+            [formatEvent(event) for event in logged],
+        )
 
 
 class Comparing(AccountTestCase):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from threading import Event
+from threading import Event, Thread
 from types import SimpleNamespace
+from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -208,6 +209,9 @@ class Directories(ConfigTestCase):
         self.addCleanup(gate.set)
         error = self.assertRaises(NoAnswer, in_time, lambda _: gate.wait(), "/x", 0.01)
         self.assertEqual("/x did not answer within 0.01 s", str(error))
+        with patch.object(Thread, "start", side_effect=RuntimeError("can't start new thread")):
+            error = self.assertRaises(NoAnswer, in_time, check_directory, "/x")
+        self.assertEqual("/x cannot be examined: can't start new thread", str(error))
 
     def test_read_only_store(self) -> None:
         """A store on a read-only volume has to be readable."""

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Event, current_thread
+from threading import Event, Thread, current_thread
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.streams.threads import Workers
+from oci_registry.streams.threads import ATTEMPTS, RETRY, Workers
 
 
-class FakeReactor:
+class FakeReactor(Clock):
     """What threads hand back, kept until the test runs it."""
 
     def __init__(self) -> None:
-        self.calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        super().__init__()
+        self.handed: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     def callFromThread(self, call: Callable[..., object], *args: object) -> None:
         """Keep a call."""
-        self.calls.put(lambda: call(*args))
+        self.handed.put(lambda: call(*args))
 
     def turn(self) -> None:
         """Make the next call, waiting for it."""
-        self.calls.get(timeout=10)()
+        self.handed.get(timeout=10)()
 
 
 class WorkersTests(SynchronousTestCase):
@@ -49,10 +53,55 @@ class WorkersTests(SynchronousTestCase):
     def test_nothing_before_the_reactor(self) -> None:
         """A result is not handed back by the thread itself."""
         result = self.workers(pow, 2, 3)
-        call = self.reactor.calls.get(timeout=10)
+        call = self.reactor.handed.get(timeout=10)
         self.assertNoResult(result)
         call()
         self.assertEqual(self.successResultOf(result), 8)
+
+    def test_no_thread(self) -> None:
+        """If no thread can be started, a call waits for one, and one warning says why."""
+        full = RuntimeError("can't start new thread")
+        with capturedLogs() as logged, patch.object(Thread, "start", side_effect=full):
+            results = [self.workers(pow, 2, number) for number in range(2)]
+            for _ in range(3):
+                self.reactor.advance(RETRY)
+        self.assertEqual(
+            ["calls wait for one of 0 testers threads: can't start new thread"],
+            [formatEvent(event) for event in logged],
+        )
+        self.assertEqual([], self.workers._pool.threads)
+        self.reactor.advance(RETRY)
+        for _ in results:
+            self.reactor.turn()
+        self.assertEqual([1, 2], [self.successResultOf(result) for result in results])
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_no_thread_for_long(self) -> None:
+        """A call for which there is no thread fails in the end."""
+        full = RuntimeError("can't start new thread")
+        with patch.object(Thread, "start", side_effect=full):
+            result = self.workers(pow, 2, 3)
+            self.reactor.pump([RETRY] * (ATTEMPTS - 2))
+            self.assertNoResult(result)
+            self.reactor.advance(RETRY)
+        self.assertIs(full, self.failureResultOf(result, RuntimeError).value)
+
+    def test_no_thread_in_place_of_one_that_hangs(self) -> None:
+        """If a thread that hangs cannot be replaced, its pool works on with the others."""
+        gate = Event()
+        self.addCleanup(gate.set)
+        hanging = self.workers(gate.wait, 10)
+        waiting = [self.workers(gate.wait, 10), self.workers(int, "7")]
+        returned: Deferred[None] = Deferred()
+        with patch.object(Thread, "start", side_effect=RuntimeError("can't start new thread")):
+            self.workers.replace(returned)
+        self.assertEqual(2, len(self.workers._pool.threads))
+        gate.set()
+        for _ in range(3):
+            self.reactor.turn()
+        self.assertEqual(7, self.successResultOf(waiting[1]))
+        self.assertTrue(self.successResultOf(hanging) and self.successResultOf(waiting[0]))
+        returned.callback(None)
 
     def test_replaced(self) -> None:
         """A thread that hangs is replaced, also for a call that waits already, until it returns."""

@@ -13,6 +13,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import (
+    ConnectBindError,
     ConnectError,
     ConnectingCancelledError,
     ConnectionDone,
@@ -20,6 +21,7 @@ from twisted.internet.error import (
     DNSLookupError,
     NoRouteError,
     TCPTimedOutError,
+    getConnectError,
 )
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import TimeoutError as ConnectTimeout
@@ -100,6 +102,9 @@ class Explained(SynchronousTestCase):
             (Refused(), "refused"),
             (NoRouteError(), "reached"),
             (ConnectError(), "reached"),
+            (getConnectError((99, "Cannot assign requested address")), "reached: Cannot assign"),
+            (getConnectError((101, "Network is unreachable")), "reached: Network is unreachable"),
+            (ConnectBindError(24, "Too many open files"), "reached: Too many open files"),
             (ConnectionDone(), "closed"),
             (ConnectionLost(), "closed"),
             (DNSLookupError("no such host"), "resolved"),

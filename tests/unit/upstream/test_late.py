@@ -83,6 +83,13 @@ class Late(SynchronousTestCase):
         self.successResultOf(self.ask(self.late.connect(A)))
         self.assertEqual(2, len(self.calls))
 
+    def test_no_thread(self) -> None:
+        """If no thread can be started, it is made nevertheless."""
+        asked = self.ask(self.late.connect(A))
+        self.importing[0].errback(RuntimeError("can't start new thread"))
+        self.successResultOf(asked)
+        self.assertEqual(1, len(self.connector.made))
+
     def test_settings(self) -> None:
         """What a hit needs to know is known before."""
         upstream = self.late.connect(A)

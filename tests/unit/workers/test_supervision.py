@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import StringIO
 from typing import Any, cast
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.metrics import Metrics
 from oci_registry.web.site import RegistrySite
 from oci_registry.workers.link import Shared, WorkerLink
+from oci_registry.workers.messages import pack, unpack
 from oci_registry.workers.options import WorkerOptions
 from oci_registry.workers.supervision import WorkerProcesses
 
@@ -158,6 +160,25 @@ class Supervision(SynchronousTestCase):
         self.reactor.refuse = None
         self.reactor.advance(0)
         self.assertEqual(1, len(self.reactor.spawned))
+
+    def test_too_many_files(self) -> None:
+        """The same if there is no descriptor left for its connection."""
+        full = OSError(24, "Too many open files")
+        with patch("oci_registry.workers.supervision.socket_pair", side_effect=full):
+            self.workers.start()
+            self.assertIn("(Too many open files)", self.logged[-1])
+            self.reactor.advance(0)
+            self.assertEqual(2, len(self.logged))
+        self.assertEqual([], self.reactor.spawned)
+        self.reactor.advance(1.0)
+        self.assertEqual(1, len(self.reactor.spawned))
+
+    def test_no_connection_to_a_worker(self) -> None:
+        """A worker whose descriptor the kernel has dropped is no worker, and a warning says why."""
+        self.workers.start()
+        self.workers._told(unpack(pack("forked", worker=2, pid=5)), ())
+        self.assertEqual(["cannot connect to worker 2: too many open files"], self.logged)
+        self.assertEqual(set(), self.workers._links)
 
     def test_close(self) -> None:
         """Closing waits for all workers and for the forking process; none is started any more."""
