@@ -99,6 +99,7 @@ class DaemonLock:
         self._clock = clock
         self._run = run
         self._next: IDelayedCall | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Take the lock; `StoreInUse` if a command has it."""
@@ -106,7 +107,8 @@ class DaemonLock:
         self._check_later()
 
     def _check_later(self) -> None:
-        self._next = self._clock.callLater(CHECKED, self._check)
+        if not self._stopped:
+            self._next = self._clock.callLater(CHECKED, self._check)
 
     def _check(self) -> None:
         self._next = None
@@ -121,7 +123,8 @@ class DaemonLock:
         self._check_later()
 
     def stop(self) -> None:
-        """Release the lock. By then the thread has ended."""
+        """Release the lock. By then the thread has ended, unless it hangs in the store."""
+        self._stopped = True
         if self._next is not None:
             self._next.cancel()
             self._next = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
-from twisted.internet.defer import execute
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
@@ -129,6 +130,16 @@ class OfADaemon(Locks):
         self.clock.advance(CHECKED)
         self.check_held()
         self.daemon.stop()
+
+    def test_stopped_meanwhile(self) -> None:
+        """A check that hangs in the store is the last one when the daemon stops."""
+        hanging: Deferred[Any] = Deferred()
+        daemon = DaemonLock(self.lock(), self.clock, lambda *_: hanging)
+        daemon.start()
+        self.clock.advance(CHECKED)
+        daemon.stop()
+        hanging.callback(None)
+        self.assertEqual([], self.clock.getDelayedCalls())
 
 
 class BesideADaemon(MirrorTestCase):

@@ -20,8 +20,8 @@ class Constants(SynchronousTestCase):
     """The types known by name."""
 
     def test_in_the_grammar(self) -> None:
-        """Every type known by name is in the grammar, and there are nine."""
-        self.assertEqual(len(set(KNOWN)), 9)
+        """Every type known by name is in the grammar, and there are eight."""
+        self.assertEqual(len(set(KNOWN)), 8)
         for text in KNOWN:
             self.assertTrue(is_media_type(text), text)
 
