@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -125,7 +126,8 @@ class ThreadedResolver:
                 waiting.popleft().tell(())
         else:
             self._waiting[hostName] = deque((one,))
-            looking = self._in_thread(self._find, hostName)
+            # If no thread can be started, this fails at once, and the name must not wait for ever.
+            looking = maybeDeferred(self._in_thread, self._find, hostName)
             looking.addErrback(self._failed, hostName).addCallback(self._found, hostName)
         return resolution
 

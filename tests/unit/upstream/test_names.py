@@ -140,6 +140,21 @@ class LookingUp(SynchronousTestCase):
             self.assertFalse(self.resolver.is_looking_up("host"))
             self.assertEqual(logged, len(self.flushLoggedErrors(RuntimeError)))
 
+    def test_no_thread(self) -> None:
+        """If no thread can be started, the name has no address, and the next connection tries again."""
+
+        def no_thread(*_: object) -> Deferred[Any]:
+            raise RuntimeError("can't start new thread")
+
+        working, self.resolver._in_thread = self.resolver._in_thread, no_thread
+        receiver = self.ask()
+        self.assertEqual(([], 1), (receiver.found, receiver.ended))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        self.resolver._in_thread = working
+        again = self.ask()
+        self.waiting.pop()()
+        self.assertEqual((2, 1), (len(again.found), again.ended))
+
     def test_numbers(self) -> None:
         """An address needs no thread, unless it has a scope, which only the system knows."""
         for text, expected in (
