@@ -65,7 +65,7 @@ class Sizes:
     parsers: int = 2
     configuration: int = 1
     account: int = 1
-    names: int = 32
+    names: int = 128
 
     @classmethod
     def for_connections(cls, connections: int) -> Sizes:

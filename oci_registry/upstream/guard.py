@@ -30,7 +30,7 @@ from oci_registry.upstream.names import Resolution, ResolvingReactor
 MAX_ADDRESSES = 8
 """Addresses of one host that are tried; the owner of its name can give it thousands."""
 AT_ONCE = 16
-"""Names that are looked up at once: half of the threads for names."""
+"""Names that are looked up at once: a part of the threads for names."""
 WAITING = 64
 """Names that may wait for a look-up; further ones are refused."""
 MOST_WAITING = 1000

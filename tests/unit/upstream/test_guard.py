@@ -216,7 +216,7 @@ class FewAtATime(SynchronousTestCase):
     """Names that somebody made up, to be answered late or never."""
 
     def test_configured_ones_do_not_wait(self) -> None:
-        """However many are looked up, half of the threads for names are left to others."""
+        """However many are looked up, most of the threads for names are left to others."""
         hosts = [f"h{number}" for number in range(AT_ONCE + 3)]
         reactor, lookups = resolving(dict.fromkeys(hosts)), Lookups()
         for host in hosts:
