@@ -107,3 +107,23 @@ class Audience(AudienceTestCase):
         self.join(self.upstream)
         self.join(self.upstreams[2])
         self.assertEqual([1, 1, 0], self.asked())
+
+    def test_one_leaves_room(self) -> None:
+        """An upstream that never ends its downloads leaves room for those of others, also if that hangs too."""
+        self.limit(TransferLimits(most=8))
+        one = Target(self.upstream, "library/app")
+        blobs = [self.upstream.add_blob(bytes([number])) for number in range(6)]
+        for digest in blobs[:5]:
+            self.now(self.transfers.join(one, digest, None))
+        error = self.fails(self.transfers.join(one, blobs[5], None), TooManyRequests)
+        self.assertIn("Retry-After", error.headers)
+        another = Target(self.named, "library/app")
+        for number in range(2):
+            self.now(self.transfers.join(another, self.named.add_blob(bytes(number + 2)), None))
+        self.fails(
+            self.transfers.join(another, self.named.add_blob(bytes(4)), None), TooManyRequests
+        )
+        self.join(self.upstreams[2])
+        # There are no more than these, whoever asks.
+        self.fails(self.transfers.join(one, blobs[5], None), TooManyRequests)
+        self.assertEqual([5, 2, 1], self.asked())
