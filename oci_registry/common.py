@@ -39,7 +39,7 @@ class Pools:
             pool.start()
 
     def stop(self) -> None:
-        """Stop all threads except those that hang in the store."""
+        """Stop all threads except those that hang: in the store, or waiting for a name server."""
         hanging = sum(not pool.stop() for pool in self._pools)
         if hanging:
             self._log.warn(

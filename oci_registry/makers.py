@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from attrs import Factory, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IHostnameResolver, IReactorTime
 
 from oci_registry.account.account import AccountLimits
 from oci_registry.config.settings import Settings, StorageSettings
@@ -31,9 +31,6 @@ from oci_registry.storage.lock import lock_steps
 from oci_registry.streams.threads import Lanes, RunInThread, Workers
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.web.port import TRANSPORTS, Transports
-
-if TYPE_CHECKING:
-    from oci_registry.upstream.names import Resolver
 
 
 class Pool(RunInThread, Protocol):
@@ -68,7 +65,7 @@ class Sizes:
     parsers: int = 2
     configuration: int = 1
     account: int = 1
-    names: int = 32
+    names: int = 128
 
     @classmethod
     def for_connections(cls, connections: int) -> Sizes:
@@ -83,7 +80,7 @@ def _make_driver(settings: Settings, lanes: Lanes, reactor: Any) -> IDriver:
     return make_driver(settings.storage, lanes, reactor)
 
 
-def _make_resolver(_: Any, in_thread: RunInThread) -> Resolver:
+def _make_resolver(_: Any, in_thread: RunInThread) -> IHostnameResolver:
     # Not needed before the first miss, as all that talks to registries.
     from oci_registry.upstream.names import ThreadedResolver  # noqa: PLC0415
 
@@ -112,7 +109,7 @@ class Makers:
     scrub_limits: ScrubLimits = Factory(ScrubLimits)
     hold_interval: float = INTERVAL
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
-    resolver: Callable[[Any, RunInThread], Resolver] = _make_resolver
+    resolver: Callable[[Any, RunInThread], IHostnameResolver] = _make_resolver
     transports: Transports = Factory(lambda: TRANSPORTS)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup

@@ -21,7 +21,8 @@ from oci_registry.upstream.table import Target
 class TransferLimits:
     """How many downloads may run, and how often one is attempted.
 
-    *most*: downloads at the same time; each may take some MiB of memory and a few open files. *named*:
+    *most*: downloads at the same time; each may take some MiB of memory and a few open files. An upstream
+    gets another one only if it has no more than three times as many as are left for all. *named*:
     the part of them that may come from upstreams that clients have named. *attempts*: downloads of one
     blob until its bytes are right. *second_opinion*: seconds to wait for another host if the first
     announces another size than the manifest. *growing*: the limits of one

@@ -170,11 +170,23 @@ class Transfers:
         """Raise unless another transfer may be started."""
         if self._downloader.stopping:
             raise TransferFailed("the mirror is being stopped")
-        full = len(self._all) >= self._limits.most
+        full = len(self._all) >= self._limits.most or self._uses_too_much(target)
         if not (full or target.upstream.settings.configured):
             full = self._named() >= self._limits.named
         if full:
             raise TooManyRequests.retry_after("the mirror has too many downloads under way", 5)
+
+    def _uses_too_much(self, target: Target) -> bool:
+        """Whether an upstream has more than three times the downloads that are left for all.
+
+        One that hangs has as many as there are clients, for as long. So it leaves a quarter to the others,
+        and another one that hangs leaves a quarter of that.
+        """
+        most = 3 * (self._limits.most - len(self._all))
+        if len(self._all) <= most:
+            return False
+        namespace = target.upstream.namespace
+        return sum(one.wanted.target.upstream.namespace == namespace for one in self._all) > most
 
     def _named(self) -> int:
         """Return how many downloads from upstreams that clients have named are running."""

@@ -9,11 +9,15 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import DNSLookupError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
@@ -25,14 +29,10 @@ from zope.interface import implementer
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
 from oci_registry.spec.encoded_urls import encoded
 from oci_registry.upstream.authority import Authority
-from oci_registry.upstream.failures import NameCancelled, no_connection
-from oci_registry.upstream.guard import (
-    GuardedReactor,
-    Lookups,
-    TooManyLookups,
-    resolve_public,
-)
-from oci_registry.upstream.names import NamedReactor, NamesReactor, Resolver
+from oci_registry.upstream.errors import TooManyLookups
+from oci_registry.upstream.failures import NameCancelled, too_late
+from oci_registry.upstream.guard import GuardedReactor, Lookups, resolve_public
+from oci_registry.upstream.names import NamedReactor, NamesReactor
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.request_log import RequestLog
 from oci_registry.upstream.tls import proxy_policy, tls_policy
@@ -94,8 +94,7 @@ class IdentityAgent:
 class _DirectEndpoint:
     """Connects to the addresses of a host, each soon after the one before.
 
-    Connecting takes *timeout* seconds at most. *resolver*: that of the reactor, if it can tell what it
-    is looking up. *guarded*: the reactor, if it is a `GuardedReactor`.
+    Connecting takes *timeout* seconds at most. *guarded*: the reactor, if it is a `GuardedReactor`.
     """
 
     def __init__(
@@ -103,56 +102,48 @@ class _DirectEndpoint:
         reactor: Any,
         authority: Authority,
         timeout: float,
-        resolver: Resolver | None,
         guarded: GuardedReactor | None = None,
     ) -> None:
         self._reactor = reactor
         self._authority = authority
-        self._resolver = resolver
         self._guarded = guarded
         self._timeout = timeout
-        host = authority.host
-        if "_" in host:
-            # The DNS has such names (RFC 2181 section 11), which HostnameEndpoint does not know.
-            reactor, host = NamedReactor(reactor, host), "named.invalid"
-        # As text: bytes would be decoded for the resolver, and encoded again with the older IDNA 2003.
-        self._endpoint = HostnameEndpoint(
-            reactor, host, authority.port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
-        )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect.
 
         Fails with `DNSLookupError`, also for an invalid name, `TooManyLookups`, `NameTimedOut`, or what
-        the system says; when it is cancelled, with `NameCancelled` or ConnectingCancelledError.
+        the system says; when it is cancelled, with `TooManyLookups`, `NameCancelled` or
+        ConnectingCancelledError.
         """
+        host = self._authority.host
         if self._guarded is not None:
             try:
-                self._guarded.check(self._authority.host)
+                self._guarded.check(host)
             except (DNSLookupError, TooManyLookups):
                 return fail()
-        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        connecting.addTimeout(self._timeout, self._reactor, self._too_late)
-        return connecting.addErrback(self._failed)
+        reactor = NamedReactor(self._reactor, host)
 
-    def _too_late(self, _: object, seconds: float) -> Failure:
-        if self._guarded is not None and self._guarded.is_waiting(self._authority.host):
-            return Failure(TooManyLookups(self._authority.host))
-        return no_connection(seconds, name=self._looking_up)
+        def failed(failure: Failure) -> Failure:
+            if failure.check(ValueError):
+                return Failure(DNSLookupError())
+            if failure.check(DNSLookupError) and reactor.looking_up:
+                # Twisted's error if a look-up is cancelled.
+                guarded = self._guarded
+                return Failure(guarded.cancelled(host) if guarded else NameCancelled(host))
+            return failure
 
-    def _failed(self, failure: Failure) -> Failure:
-        if failure.check(ValueError):
-            return Failure(DNSLookupError())
-        if failure.check(DNSLookupError) and self._looking_up:
-            # Twisted's error if a look-up is cancelled.
-            at = HostnameAddress(self._authority.host.encode("ascii"), self._authority.port)
-            return Failure(NameCancelled(at))  # type: ignore[no-untyped-call]
-        return failure
-
-    @property
-    def _looking_up(self) -> bool:
-        """Whether the name is being looked up."""
-        return self._resolver is not None and self._resolver.is_looking_up(self._authority.host)
+        # The DNS has names with underscores (RFC 2181 section 11), which HostnameEndpoint does not know.
+        # As text: bytes would be decoded for the resolver, and encoded again with the older IDNA 2003.
+        endpoint = HostnameEndpoint(
+            reactor,
+            "named.invalid" if "_" in host else host,
+            self._authority.port,
+            timeout=self._timeout,
+            attemptDelay=ATTEMPT_DELAY,
+        )
+        connecting: Deferred[IProtocol] = endpoint.connect(protocolFactory)
+        return connecting.addErrback(failed).addTimeout(self._timeout, self._reactor, too_late)
 
 
 @implementer(IAgentEndpointFactory)
@@ -160,7 +151,7 @@ class Endpoints:
     """How to connect for a URI: directly or by a proxy, and with TLS for https.
 
     With a *guarded* reactor, to public addresses only; a proxy is then given the address, so that it
-    resolves nothing. Making a connection takes *timeout* seconds at most. *resolver*: see `UpstreamHttp`.
+    resolves nothing. Making a connection takes *timeout* seconds at most.
     """
 
     def __init__(
@@ -171,10 +162,8 @@ class Endpoints:
         *,
         guarded: GuardedReactor | None,
         timeout: float,
-        resolver: Resolver | None = None,
     ) -> None:
         self._reactor = reactor
-        self._resolver = resolver
         self._guarded = guarded
         self._timeout = timeout
         self._absolute = Authority.of_upstream(settings) if settings.absolute else None
@@ -199,13 +188,11 @@ class Endpoints:
         if authority == self._absolute:
             authority = Authority(f"{authority.host}.", authority.port)
         reactor = self._guarded or self._reactor
-        return _DirectEndpoint(reactor, authority, self._timeout, self._resolver, self._guarded)
+        return _DirectEndpoint(reactor, authority, self._timeout, self._guarded)
 
     def _tunnel(self, authority: Authority, proxy: ProxySettings) -> IStreamClientEndpoint:
         at = Authority.of_proxy(proxy)
-        to_proxy: IStreamClientEndpoint = _DirectEndpoint(
-            self._reactor, at, self._timeout, self._resolver
-        )
+        to_proxy: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
         if proxy.tls:
             creator = self._proxy_policy.creatorForNetloc(at.host.encode("ascii"), at.port)
             to_proxy = TlsEndpoint(creator, to_proxy, self._reactor)
@@ -238,7 +225,7 @@ class UpstreamHttp:
         guarded: bool = False,
         egress: EgressSettings = EgressSettings(),  # noqa: B008 - frozen
         connect_timeout: float = 10.0,
-        resolver: Resolver | None = None,
+        resolver: IHostnameResolver | None = None,
         lookups: Lookups | None = None,
         user_agent: str = USER_AGENT,
     ) -> None:
@@ -254,12 +241,7 @@ class UpstreamHttp:
         self._answered = False
         self._shared = False
         self._endpoints = Endpoints(
-            reactor,
-            settings,
-            egress,
-            guarded=self._guarded,
-            timeout=connect_timeout,
-            resolver=resolver,
+            reactor, settings, egress, guarded=self._guarded, timeout=connect_timeout
         )
 
     @cached_property

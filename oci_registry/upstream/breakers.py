@@ -33,10 +33,10 @@ from oci_registry.upstream.errors import (
     LocalFailure,
     TargetFailed,
     TimedOut,
+    TooManyLookups,
     Unreachable,
     WrongAnswer,
 )
-from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.health import MOST, OpenBreaker, Paused
 from oci_registry.upstream.keyed_breakers import BreakerTable, KeyedBreaker
 from oci_registry.upstream.limits import UpstreamLimits

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IHostnameResolver
 
 from oci_registry.config.catch_all import unlisted
 from oci_registry.config.settings import CATCH_ALL, EgressSettings, HostSettings, UpstreamSettings
@@ -22,7 +23,6 @@ from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.names import Resolver
 from oci_registry.upstream.other_servers import OtherServers, SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
@@ -45,7 +45,7 @@ class Connector:
     def __init__(
         self,
         reactor: Any,
-        resolver: Resolver,
+        resolver: IHostnameResolver,
         random: Random,
         egress: EgressSettings,
         metrics: Metrics,

@@ -65,6 +65,13 @@ class CircuitOpen(Unavailable):
     """The circuit breaker of the host is open."""
 
 
+class TooManyLookups(BadGateway):
+    """Too many names are being looked up, and that of a host is not; this is no failure of the host."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"upstream {host}: too many names are being looked up; try again")
+
+
 class LocalFailure(InternalError):
     """A defect of the mirror, and not a failure of the host; it has been logged."""
 

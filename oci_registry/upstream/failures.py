@@ -7,6 +7,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from OpenSSL import SSL
+from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import (
@@ -40,6 +41,7 @@ from oci_registry.upstream.errors import (
     LocalFailure,
     NoPublicAddress,
     TimedOut,
+    TooManyLookups,
     Unreachable,
     Unusable,
     WrongAnswer,
@@ -67,7 +69,10 @@ class NameTimedOut(ConnectTimeout):
 
 
 class NameCancelled(ConnectingCancelledError):
-    """A connection was cancelled while its name was being looked up."""
+    """A connection was cancelled while the name of *host* was being looked up."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(HostnameAddress(host.encode("ascii"), 0))  # type: ignore[no-untyped-call]
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -204,20 +209,18 @@ def too_late(ended: object, seconds: float) -> Failure:
     """Return the error for work that `Deferred.addTimeout` has cancelled.
 
     A cancelled body ends with an error of its own, which is replaced. A connection that was not
-    made in time is an error of its own: the host is unreachable for all requests.
+    made in time is an error of its own: the host is unreachable for all requests. So is `TooManyLookups`,
+    which is no failure of the host.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
+    for cause in causes:
+        if isinstance(cause, TooManyLookups):
+            return Failure(cause)
     if any(isinstance(cause, NameCancelled) for cause in causes):
         return Failure(NameTimedOut())  # type: ignore[no-untyped-call]
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
         return Failure(ConnectTimeout())
     return Failure(DeferredTimeout(seconds, "Deferred"))
-
-
-def no_connection(seconds: float, *, name: bool) -> Failure:
-    """Return the error for a connection that took too long. *name*: the look-up of the name did."""
-    kind: type[Exception] = NameTimedOut if name else ConnectTimeout
-    return Failure(kind(f"{seconds:g} s"))
 
 
 def retry_after(value: str | None, now: float) -> int | None:

@@ -20,9 +20,9 @@ from oci_registry.upstream.errors import (
     LocalFailure,
     RateLimited,
     TimedOut,
+    TooManyLookups,
     WrongAnswer,
 )
-from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.host import Host, Operation
 from oci_registry.upstream.interfaces import BUSY, FREE, Capacity, NoHostLeft, Spare
 from oci_registry.upstream.limiter import Permit

@@ -22,14 +22,15 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from oci_registry.spec.errors import BadGateway
 from oci_registry.upstream.authority import address_of
+from oci_registry.upstream.errors import TooManyLookups
+from oci_registry.upstream.failures import NameCancelled
 from oci_registry.upstream.names import Resolution, ResolvingReactor
 
 MAX_ADDRESSES = 8
 """Addresses of one host that are tried; the owner of its name can give it thousands."""
 AT_ONCE = 16
-"""Names that are looked up at once: half of the threads for names."""
+"""Names that are looked up at once: a part of the threads for names."""
 WAITING = 64
 """Names that may wait for a look-up; further ones are refused."""
 MOST_WAITING = 1000
@@ -65,13 +66,6 @@ def is_public(text: str) -> bool:
     if any(address in network for network in _SPECIAL):
         return False
     return address.is_global and not address.is_multicast
-
-
-class TooManyLookups(BadGateway):
-    """Too many names are being looked up, and that of a host is not; this is no failure of the host."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(f"upstream {host}: too many names are being looked up; try again")
 
 
 class Lookups:
@@ -149,10 +143,10 @@ class _PublicOnly:
 
 @implementer(IResolutionReceiver)
 class _Found:
-    """Collects the addresses of *host*."""
+    """Collects the addresses of *host*; *cancelled* returns the error if they are not waited for."""
 
-    def __init__(self, host: str) -> None:
-        self.addresses: Deferred[Sequence[str]] = Deferred()
+    def __init__(self, host: str, cancelled: Callable[[], Exception]) -> None:
+        self.addresses: Deferred[Sequence[str]] = Deferred(lambda d: d.errback(cancelled()))
         self._host = host
         self._found: list[str] = []
 
@@ -163,6 +157,8 @@ class _Found:
         self._found.append(str(getattr(address, "host", "")))
 
     def resolutionComplete(self) -> None:
+        if self.addresses.called:
+            return
         if self._found:
             self.addresses.callback(self._found)
         else:
@@ -232,17 +228,23 @@ class GuardedReactor(ResolvingReactor):
         elif self._lookups.is_full(host):
             raise TooManyLookups(host)
 
-    def is_waiting(self, host: str) -> bool:
-        """Return whether the look-up of a name waits for those of others."""
-        return self._lookups.is_waiting(host)
+    def cancelled(self, host: str) -> Exception:
+        """Return the error of a connection that was cancelled while *host* was being looked up.
+
+        `TooManyLookups` if its look-up is waiting for those of others, `NameCancelled` otherwise.
+        """
+        return TooManyLookups(host) if self._lookups.is_waiting(host) else NameCancelled(host)
 
 
 def resolve_public(reactor: GuardedReactor, host: str) -> Deferred[Sequence[str]]:
-    """Return the public addresses of *host*; `DNSLookupError` or `TooManyLookups` if there are none."""
+    """Return the public addresses of *host*; `DNSLookupError` or `TooManyLookups` if there are none.
+
+    If it is cancelled, it fails with what `GuardedReactor.cancelled` returns.
+    """
     try:
         reactor.check(host)
     except (DNSLookupError, TooManyLookups):
         return fail()
-    found = _Found(host)
+    found = _Found(host, partial(reactor.cancelled, host))
     reactor.nameResolver.resolveHostName(found, host)
     return found.addresses

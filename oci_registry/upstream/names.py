@@ -9,10 +9,11 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -44,23 +45,6 @@ class Resolution:
 
     def cancel(self) -> None:
         raise NotImplementedError
-
-
-class Resolver(Protocol):
-    """An `IHostnameResolver` that knows what it is looking up."""
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: IResolutionReceiver,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> IHostResolution:
-        """Tell the receiver the addresses of a host."""
-
-    def is_looking_up(self, host: str) -> bool:
-        """Whether a look-up of a name is under way."""
 
 
 @frozen
@@ -99,10 +83,6 @@ class ThreadedResolver:
         self._look_up = look_up
         self._waiting: dict[str, deque[_Waiting]] = {}
 
-    def is_looking_up(self, host: str) -> bool:
-        """Whether a look-up of a name is under way."""
-        return host in self._waiting
-
     def resolveHostName(
         self,
         resolutionReceiver: IResolutionReceiver,
@@ -125,7 +105,8 @@ class ThreadedResolver:
                 waiting.popleft().tell(())
         else:
             self._waiting[hostName] = deque((one,))
-            looking = self._in_thread(self._find, hostName)
+            # If no thread can be started, this fails at once, and the name must not wait for ever.
+            looking = maybeDeferred(self._in_thread, self._find, hostName)
             looking.addErrback(self._failed, hostName).addCallback(self._found, hostName)
         return resolution
 
@@ -158,18 +139,38 @@ class ResolvingReactor:
 class NamesReactor(ResolvingReactor):
     """A reactor whose names *resolver* looks up."""
 
-    def __init__(self, reactor: Any, resolver: Resolver) -> None:
+    def __init__(self, reactor: Any, resolver: IHostnameResolver) -> None:
         super().__init__(reactor)
         self.nameResolver = resolver
 
 
-@implementer(IHostnameResolver)
+@implementer(IResolutionReceiver)
 @frozen
+class _Ending:
+    """Passes on what it is told, and calls *ended* when these are all addresses."""
+
+    receiver: IResolutionReceiver
+    ended: Callable[[], None]
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
+        self.receiver.resolutionBegan(resolution)
+
+    def addressResolved(self, address: IAddress) -> None:
+        self.receiver.addressResolved(address)
+
+    def resolutionComplete(self) -> None:
+        self.ended()
+        self.receiver.resolutionComplete()
+
+
+@implementer(IHostnameResolver)
+@define
 class _NamedResolver:
-    """A resolver that resolves *name*, whatever name is given."""
+    """A resolver that resolves *name*, whatever name is given; `under_way`: how many times now."""
 
     resolver: IHostnameResolver
     name: str
+    under_way: int = 0
 
     def resolveHostName(
         self,
@@ -179,22 +180,30 @@ class _NamedResolver:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
+        self.under_way += 1
         return self.resolver.resolveHostName(
-            resolutionReceiver, self.name, portNumber, addressTypes, transportSemantics
+            _Ending(resolutionReceiver, self._ended),
+            self.name,
+            portNumber,
+            addressTypes,
+            transportSemantics,
         )
+
+    def _ended(self) -> None:
+        self.under_way -= 1
 
 
 class NamedReactor(ResolvingReactor):
-    """A reactor whose name resolver resolves *name*, whatever name is given.
+    """A reactor for one connection, whose name resolver resolves *name*, whatever name is given.
 
-    For names that endpoints refuse to resolve.
+    Endpoints refuse to resolve some names, and do not tell whether they are still waiting for a resolver.
     """
 
     def __init__(self, reactor: Any, name: str) -> None:
         super().__init__(reactor)
-        self._name = name
+        self.nameResolver = _NamedResolver(reactor.nameResolver, name)
 
     @property
-    def nameResolver(self) -> IHostnameResolver:
-        """The resolver of that name."""
-        return _NamedResolver(self._reactor.nameResolver, self._name)
+    def looking_up(self) -> bool:
+        """Whether the connection is waiting for its addresses."""
+        return self.nameResolver.under_way > 0

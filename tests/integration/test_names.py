@@ -79,6 +79,40 @@ class Silent(MirrorTestCase):
             self.assertIn(b"its name could not be resolved", each.body)
 
     @running
+    async def test_many_names(self) -> None:
+        """A name server that many registries have in common does not hold up one that has another."""
+        _, _, port = self.registry.host.rpartition(":")
+        count = 100
+        await self.start(
+            self.upstream("docker.io", host=f"good.example:{port}"),
+            *(
+                self.upstream(f"corp{number}.example", host=f"registry{number}.dead:{port}")
+                for number in range(count)
+            ),
+        )
+        for number in range(count):
+            await self.client.begin(f"/v2/app/manifests/latest?ns=corp{number}.example")
+        response = await self.client.get(f"/v2/{APP}/manifests/latest")
+        self.assertEqual(200, response.status)
+        self.assertEqual(count + 1, len(self.names.asked))
+
+    @running
+    async def test_few_connections(self) -> None:
+        """An answer that comes late is told as such to all, also if others ask again meanwhile."""
+        _, _, port = self.registry.host.rpartition(":")
+        host = f"registry.dead:{port}"
+        await self.start(self.upstream("corp.example", host=host, max_connections=4))
+        asked = [
+            await self.client.begin(f"/v2/app{number}/manifests/latest?ns=corp.example")
+            for number in range(12)
+        ]
+        await until(lambda: self.names.asked)
+        self.names.answers.set()
+        for each in asked:
+            self.assertEqual(502, (await each.done).status)
+            self.assertIn(b"its name could not be resolved", each.body)
+
+    @running
     async def test_in_time(self) -> None:
         """Who has waited long enough is told why; another registry is none the worse for it."""
         asked = await self.begin()

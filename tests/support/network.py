@@ -51,10 +51,6 @@ class Names:
             self.answer(hostName, addresses, portNumber)
         return self
 
-    def is_looking_up(self, host: str) -> bool:
-        """Whether there is no answer for a host yet."""
-        return host in self._waiting
-
     def answer(self, host: str, addresses: list[str], port: int = 0) -> None:
         """Say what the addresses of a host are, after all."""
         receiver = self._waiting.pop(host)

@@ -107,3 +107,22 @@ class Audience(AudienceTestCase):
         self.join(self.upstream)
         self.join(self.upstreams[2])
         self.assertEqual([1, 1, 0], self.asked())
+
+    def test_one_leaves_room(self) -> None:
+        """An upstream that never ends its downloads leaves room for those of others, also if that hangs too."""
+        self.limit(TransferLimits(most=32))
+        one, another = Target(self.upstream, "library/app"), Target(self.named, "library/app")
+        for number in range(25):
+            self.now(self.transfers.join(one, self.upstream.add_blob(bytes(number)), None))
+        left = self.upstream.add_blob(b"left")
+        error = self.fails(self.transfers.join(one, left, None), TooManyRequests)
+        self.assertIn("Retry-After", error.headers)
+        for number in range(6):
+            digest = self.named.add_blob(bytes(number + 50))
+            self.now(self.transfers.join(another, digest, None))
+        refused = self.transfers.join(another, self.named.add_blob(bytes(80)), None)
+        self.fails(refused, TooManyRequests)
+        self.join(self.upstreams[2])
+        # There are no more than these, whoever asks.
+        self.fails(self.transfers.join(one, left, None), TooManyRequests)
+        self.assertEqual([25, 6, 1], self.asked())

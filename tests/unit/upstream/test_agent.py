@@ -20,8 +20,10 @@ from zope.interface.verify import verifyObject
 
 from oci_registry.config.settings import Credentials, EgressSettings, HostSettings, ProxySettings
 from oci_registry.upstream.agent import Endpoints, IdentityAgent, UpstreamHttp
+from oci_registry.upstream.errors import TooManyLookups
 from oci_registry.upstream.failures import NameTimedOut, explain, too_late
-from oci_registry.upstream.guard import AT_ONCE, WAITING, Lookups, TooManyLookups
+from oci_registry.upstream.guard import AT_ONCE, WAITING, Lookups
+from oci_registry.upstream.names import ThreadedResolver
 from oci_registry.upstream.proxies import ProxyFailed
 from tests.support.fake_http import FakeResponse, as_response
 from tests.support.network import resolving
@@ -187,12 +189,46 @@ class Connections(SynchronousTestCase):
             asked = self.begin(http, f"http://{host}/").addTimeout(5, reactor, too_late)
             reactor.advance(5)
             self.failureResultOf(asked, error)
-        reactor = resolving({"silent": ["192.0.2.1"]})
-        http = UpstreamHttp(reactor, HostSettings("h"), resolver=reactor.nameResolver)
-        asked = self.begin(http, "http://silent/")
-        reactor.pump([1] * 11)
-        failure = self.failureResultOf(asked, ConnectTimeout)
+        # That the look-up of its name has not even begun is no failure of the host.
+        lookups = Lookups()
+        for host in held:
+            lookups.begin(host, lambda: None)
+        for proxy in (None, ProxySettings("192.0.2.1", 3128)):
+            http = UpstreamHttp(
+                reactor,
+                HostSettings("h", proxy=proxy),
+                guarded=True,
+                lookups=lookups,
+                connect_timeout=50,
+            )
+            asked = self.begin(http, "http://queued/").addTimeout(5, reactor, too_late)
+            reactor.advance(5)
+            self.failureResultOf(asked, TooManyLookups)
+
+    def test_other_look_ups(self) -> None:
+        """Whether a connection waits for a name server is its own matter, whoever else waits for the name."""
+        answers: list[Deferred[Any]] = []
+
+        def in_thread(*_: object) -> Deferred[Any]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        reactor, again = resolving({}), list[Deferred[Any]]()
+        http = UpstreamHttp(reactor, HostSettings("h"), resolver=ThreadedResolver(in_thread))
+        first, second = self.begin(http, "http://silent/"), self.begin(http, "http://silent/")
+        # As requests that waited for a connection of this one do.
+        first.addErrback(lambda _: again.append(self.begin(http, "http://silent/")))
+        answers.pop().callback([])
+        self.assertEqual((1, 1), (len(answers), len(again)))
+        self.failureResultOf(second, DNSLookupError)
+        answers.pop().callback([("192.0.2.1", 0)])
+        reactor.pump([1] * 5)
+        last = self.begin(http, "http://silent/")
+        reactor.pump([1] * 6)
+        failure = self.failureResultOf(again[0], ConnectTimeout)
         self.assertNotIsInstance(failure.value, NameTimedOut)
+        reactor.pump([1] * 5)
+        self.failureResultOf(last, NameTimedOut)
 
     def test_underscores(self) -> None:
         """A name with an underscore, which only the DNS knows, is looked up, and guarded, as others are."""
@@ -332,6 +368,21 @@ class ByProxy(SynchronousTestCase):
         transport.clear()
         self.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
         self.assertIn(host.encode(), transport.value())
+
+    def test_guarded_in_time(self) -> None:
+        """A look-up that takes too long is told as without a proxy: a host is not blamed for the queue."""
+        held = [f"h{number}" for number in range(AT_ONCE)]
+        reactor = resolving(dict.fromkeys((*held, "late")))
+        settings = HostSettings("h", proxy=self.PROXY)
+        http = UpstreamHttp(reactor, settings, guarded=True, connect_timeout=3)
+        begun = [
+            Deferred.fromCoroutine(http.send("GET", f"https://{host}/", {}))
+            for host in (*held, "late")
+        ]
+        reactor.advance(3)
+        self.failureResultOf(begun.pop(), TooManyLookups)
+        for asked in begun:
+            self.failureResultOf(asked, NameTimedOut)
 
     def test_guarded_and_private(self) -> None:
         """A host with no public address is not asked for: the proxy might reach it."""

@@ -48,12 +48,14 @@ from oci_registry.upstream.errors import (
     Limited,
     LocalFailure,
     TimedOut,
+    TooManyLookups,
     Unreachable,
     WrongAnswer,
 )
 from oci_registry.upstream.failures import (
     DEFAULT_RETRY_AFTER,
     MAX_RETRY_AFTER,
+    NameCancelled,
     NameTimedOut,
     explain,
     header,
@@ -246,6 +248,11 @@ class Explained(SynchronousTestCase):
         """Work that is cancelled while it connects has not got through to the host."""
         connecting = Failure(ConnectingCancelledError(IPv4Address("TCP", "1.1.1.1", 443)))
         self.assertIsInstance(explain(too_late(connecting, 1.0).value, HOST), ConnectTimedOut)
+        looking_up = explain(too_late(Failure(NameCancelled("h")), 1.0).value, HOST)
+        self.assertIsInstance(looking_up, ConnectTimedOut)
+        self.assertIn("its name could not be resolved in time", looking_up.message)
+        queued = explain(too_late(Failure(TooManyLookups("h")), 1.0).value, HOST)
+        self.assertNotIsInstance(queued, TimedOut)
         for other in (Failure(CancelledError()), Failure(BodyError("given up")), None):
             explained = explain(too_late(other, 1.0).value, HOST)
             self.assertIs(TimedOut, type(explained))

@@ -16,6 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from oci_registry.makers import Sizes
+from oci_registry.upstream.errors import TooManyLookups
+from oci_registry.upstream.failures import NameCancelled
 from oci_registry.upstream.guard import (
     AT_ONCE,
     MAX_ADDRESSES,
@@ -23,7 +25,6 @@ from oci_registry.upstream.guard import (
     WAITING,
     GuardedReactor,
     Lookups,
-    TooManyLookups,
     is_public,
     resolve_public,
 )
@@ -215,7 +216,7 @@ class FewAtATime(SynchronousTestCase):
     """Names that somebody made up, to be answered late or never."""
 
     def test_configured_ones_do_not_wait(self) -> None:
-        """However many are looked up, half of the threads for names are left to others."""
+        """However many are looked up, most of the threads for names are left to others."""
         hosts = [f"h{number}" for number in range(AT_ONCE + 3)]
         reactor, lookups = resolving(dict.fromkeys(hosts)), Lookups()
         for host in hosts:
@@ -287,7 +288,8 @@ class FewAtATime(SynchronousTestCase):
         for host in waiting:
             guarded.check(host)
             found.append(resolve_public(guarded, host))
-        self.assertTrue(guarded.is_waiting("w0"))
+        self.assertIsInstance(guarded.cancelled("w0"), TooManyLookups)
+        self.assertIsInstance(guarded.cancelled("h0"), NameCancelled)
         self.failureResultOf(resolve_public(guarded, "late"), TooManyLookups)
         self.assertRaises(TooManyLookups, guarded.check, "late")
         endpoint = HostnameEndpoint(guarded, "late", 443)
@@ -296,3 +298,18 @@ class FewAtATime(SynchronousTestCase):
         reactor.nameResolver.answer("h0", ["8.8.8.8"])
         for each in found:
             self.assertEqual(["1.1.1.1"], self.successResultOf(each))
+
+    def test_cancelled(self) -> None:
+        """Who gives up hears why, and the answer that comes later is nobody's."""
+        held = [f"h{n}" for n in range(AT_ONCE)]
+        reactor = resolving(dict.fromkeys(held) | {"late": ["1.1.1.1"]})
+        guarded = GuardedReactor(reactor, Lookups())
+        found = [resolve_public(guarded, host) for host in (*held, "late")]
+        for each in found:
+            each.cancel()
+        self.failureResultOf(found.pop(), TooManyLookups)
+        for each in found:
+            self.failureResultOf(each, NameCancelled)
+        for number, host in enumerate(held):
+            reactor.nameResolver.answer(host, ["8.8.8.8"] * (number % 2))
+        self.assertEqual([*held, "late"], reactor.nameResolver.asked)

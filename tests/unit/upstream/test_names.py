@@ -82,7 +82,6 @@ class LookingUp(SynchronousTestCase):
         """All addresses are told in the order of the system, with the port that was asked for."""
         receiver = self.ask()
         self.assertEqual(([], 0), (receiver.found, receiver.ended))
-        self.assertTrue(self.resolver.is_looking_up("host"))
         self.waiting.pop()()
         self.assertEqual([("host", 0, socket.AF_UNSPEC, socket.SOCK_STREAM)], self.asked)
         self.assertEqual(
@@ -90,7 +89,6 @@ class LookingUp(SynchronousTestCase):
             receiver.found,
         )
         self.assertEqual(1, receiver.ended)
-        self.assertFalse(self.resolver.is_looking_up("host"))
 
     def test_kinds(self) -> None:
         """Only addresses of the kinds that are asked for are told, for their transport."""
@@ -109,7 +107,6 @@ class LookingUp(SynchronousTestCase):
         for port, receiver in enumerate(receivers, 1):
             self.assertEqual([port] * 2, [each.port for each in receiver.found])  # type: ignore[attr-defined]
             self.assertEqual(1, receiver.ended)
-        self.assertTrue(self.resolver.is_looking_up("another"))
         # Who asks later may get another answer.
         self.result = []
         again = self.ask()
@@ -137,8 +134,24 @@ class LookingUp(SynchronousTestCase):
             receiver = self.ask()
             self.waiting.pop()()
             self.assertEqual(([], 1), (receiver.found, receiver.ended), error)
-            self.assertFalse(self.resolver.is_looking_up("host"))
             self.assertEqual(logged, len(self.flushLoggedErrors(RuntimeError)))
+
+    def test_no_thread(self) -> None:
+        """If no thread can be started, the name has no address, and the next connection tries again."""
+        can_start = [False, True]
+
+        def in_thread(call: Callable[..., Any], *args: object) -> Deferred[Any]:
+            if not can_start.pop(0):
+                raise RuntimeError("can't start new thread")
+            return self.in_thread(call, *args)
+
+        self.resolver = ThreadedResolver(in_thread, self.look_up)
+        receiver = self.ask()
+        self.assertEqual(([], 1), (receiver.found, receiver.ended))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        again = self.ask()
+        self.waiting.pop()()
+        self.assertEqual((2, 1), (len(again.found), again.ended))
 
     def test_numbers(self) -> None:
         """An address needs no thread, unless it has a scope, which only the system knows."""
