@@ -26,24 +26,25 @@ class Pools:
     def __init__(self, make: Callable[[Any, str, int], Pool], reactor: Any) -> None:
         self._make = make
         self._reactor = reactor
-        self._pools: list[Pool] = []
+        self._pools: dict[str, Pool] = {}
 
     def add(self, name: str, threads: int) -> Pool:
         """Make a pool that is started and stopped with the others."""
-        self._pools.append(self._make(self._reactor, name, threads))
-        return self._pools[-1]
+        self._pools[name] = self._make(self._reactor, name, threads)
+        return self._pools[name]
 
     def start(self) -> None:
         """Start all threads."""
-        for pool in self._pools:
+        for pool in self._pools.values():
             pool.start()
 
     def stop(self) -> None:
         """Stop all threads except those that hang: in the store, or waiting for a name server."""
-        hanging = sum(not pool.stop() for pool in self._pools)
+        hanging = [name for name, pool in self._pools.items() if not pool.stop()]
         if hanging:
             self._log.warn(
-                "threads of {pools} thread pools hang and were not stopped", pools=hanging
+                "threads still hang in their work, and end with the process: {pools}",
+                pools=", ".join(hanging),
             )
 
 

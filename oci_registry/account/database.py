@@ -92,7 +92,7 @@ class Database:
             self._close()
             if self._spend_reserve(error):
                 return self._try_to_open(attempts)
-            if attempts > 1 and _identity(self._path) is None and os.path.isdir(self._folder):
+            if attempts > 1 and os.path.isdir(self._folder) and _is_gone(self._path):
                 # It was removed meanwhile.
                 with suppress(OSError):
                     schema.discard(self._path)
@@ -215,7 +215,7 @@ class Database:
         if self._connection is None or self._books is None:
             raise AccountOff("the account is closed")
         # It may have been removed between its opening and the first read.
-        if self._identify() != self._files or self._files[0] is None:
+        if self._was_replaced() or self._files[0] is None:
             return self._begin_anew()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -242,7 +242,7 @@ class Database:
             self._books.load()
 
     def _failed(self, error: sqlite3.Error) -> State:
-        if self._identify() != self._files:
+        if self._was_replaced():
             return self._begin_anew()
         if schema.is_damaged(error):
             self._damages += 1
@@ -263,6 +263,14 @@ class Database:
             schema.discard(self._path)
         return self.open()
 
+    def _was_replaced(self) -> bool:
+        """Whether the files were removed or replaced; raise `AccountOff` if that cannot be seen at present."""
+        try:
+            return self._identify() != self._files
+        except OSError as error:
+            self._close()
+            raise _off(error, self._path) from error
+
     def _identify(self) -> list[tuple[int, int] | None]:
         """Return the identities of the files, to detect that they are removed or replaced."""
         return [_identity(self._path + end) for end in ("", "-wal")]
@@ -277,11 +285,18 @@ class Database:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
+    """Return the identity of a file; None if there is none. Other errors say nothing of that."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
+
+
+def _is_gone(path: str) -> bool:
+    with suppress(OSError):
+        return _identity(path) is None
+    return False
 
 
 def _off(error: sqlite3.Error | OSError, path: str) -> AccountOff:

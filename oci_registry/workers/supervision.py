@@ -138,9 +138,9 @@ class WorkerProcesses:
         self._metrics.worker_restarts.inc()
         wait = float(fields["wait"])
         self._log.error(
-            "worker {worker} (process {pid}) {how}; it is started again {when}",
+            "worker {worker}{process} {how}; it is started again {when}",
             worker=fields["worker"],
-            pid=fields["pid"],
+            process=f" (process {fields['pid']})" if fields["pid"] else "",
             how=fields["how"],
             when=f"in {wait:.1f} s" if wait else "at once",
         )

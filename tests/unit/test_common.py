@@ -63,7 +63,7 @@ class AllPools(SynchronousTestCase):
             [
                 "stop hanging",
                 "stop commit",
-                "threads of 1 thread pools hang and were not stopped",
+                "threads still hang in their work, and end with the process: hanging",
             ],
             self.noted[2:],
         )

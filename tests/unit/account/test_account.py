@@ -102,6 +102,30 @@ class Running(AccountTestCase):
             self.assertEqual(self.summed(), self.stored())
             self.assertTrue(os.path.exists(self.path))
 
+    def test_unavailable(self) -> None:
+        """If the file cannot be looked at, it stays as it is, and the account is off until it can be."""
+        self.image(self.blob(b"layer"))
+        self.successResultOf(self.account.flush())
+        inode, stat = os.stat(self.path).st_ino, os.stat
+        for code in (errno.ESTALE, errno.EIO, errno.EACCES):
+
+            def failing(path: Any, *args: Any, code: int = code, **more: Any) -> os.stat_result:
+                if path == self.path:
+                    raise OSError(code, os.strerror(code), path)
+                return stat(path, *args, **more)
+
+            self.blob(os.strerror(code).encode())
+            with patch("os.stat", failing), capturedLogs() as events:
+                self.wait(5)
+            self.assertTrue(self.account.is_off)
+            self.assertIn(os.strerror(code), formatEvent(events[0]))
+            with capturedLogs() as events:
+                self.wait(200)
+            self.assertNotIn("anew", " ".join(str(formatEvent(event)) for event in events))
+            self.assertEqual(inode, os.stat(self.path).st_ino)
+            self.assertTrue(self.account.is_complete)
+            self.assertEqual(self.summed(), self.stored())
+
     def test_locked(self) -> None:
         """While another process has the file, the account is off; that is logged once, and tried again."""
         self.blob(b"data")

@@ -180,6 +180,19 @@ class Supervision(SynchronousTestCase):
         self.assertEqual(["cannot connect to worker 2: too many open files"], self.logged)
         self.assertEqual(set(), self.workers._links)
 
+    def test_not_started(self) -> None:
+        """The process of a worker is named if there was one."""
+        self.workers.start()
+        for pid, how in ((0, "could not be started"), (5, "was ended by SIGKILL")):
+            self.workers._told(unpack(pack("ended", worker=2, pid=pid, how=how, wait=1.5)), ())
+        self.assertEqual(
+            [
+                "worker 2 could not be started; it is started again in 1.5 s",
+                "worker 2 (process 5) was ended by SIGKILL; it is started again in 1.5 s",
+            ],
+            self.logged,
+        )
+
     def test_close(self) -> None:
         """Closing waits for all workers and for the forking process; none is started any more."""
         self.workers.start()
