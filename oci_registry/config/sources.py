@@ -117,6 +117,10 @@ def reread_upstreams(settings: Settings) -> Reread:
     if not findings.problems:
         default = settings.default_namespace
         check_default(default, upstreams, findings, allow_dynamic=allow_dynamic)
+        if settings.upstreams and not upstreams and settings.sources.file is not None:
+            # Somebody may be writing it, or the disk was full.
+            problem = "contains no upstream; to have none, restart the daemon"
+            findings.problem(settings.sources.file, problem)
     if findings.problems:
         raise ConfigError(findings.problems)
     return Reread(upstreams, tuple(findings.warnings))

@@ -91,6 +91,19 @@ class Rereading(LoaderTestCase):
         os.unlink(secrets)
         self.assertEqual(2, len(self.refuse(settings)))
 
+    def test_cut_off(self) -> None:
+        """An empty file means no upstream only if there was none at the start."""
+        path = self.write("u.yaml", QUAY)
+        settings = self.load({"upstream-config-file": path})
+        for text in ("", "# only this\n", "null\n", "[]\n"):
+            self.write("u.yaml", text)
+            (problem,) = self.refuse(settings)
+            self.assertEqual(
+                f"{path}: contains no upstream; to have none, restart the daemon", problem
+            )
+            without = self.load({"upstream-config-file": path})
+            self.assertEqual((), self.reread(without).upstreams)
+
     def test_default_namespace(self) -> None:
         """The default must still lead somewhere, unless nothing could be read at all."""
         path = self.write("u.yaml", QUAY + "- {namespace: word, host: corp.example}")
