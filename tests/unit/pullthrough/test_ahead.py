@@ -116,7 +116,7 @@ class Ahead(WarmTestCase):
         self.assertIn("the limit of the store is reached", warming.images[0].problems[0])
 
     def test_has_room(self) -> None:
-        """Half of the downloads are left to clients; of registries that they have named, half of those."""
+        """As many downloads are left to clients as one registry has; half of those that they have named."""
         self.limit(TransferLimits(most=4, named=2))
         named = Target(
             FakeUpstream(fake_settings("named.example", configured=False), manual=True), "app"
@@ -130,6 +130,8 @@ class Ahead(WarmTestCase):
         )
         self.upstream.manual = True
         self.download()
+        self.assertTrue(self.blobs.has_room(self.target))
+        self.start(self.blobs.download(self.target, self.upstream.add_blob(b"3"), None))
         self.assertFalse(self.blobs.has_room(self.target))
 
 
