@@ -155,17 +155,26 @@ class Turns(WarmTestCase):
             self.assertEqual({"Retry-After": "5"}, error.headers)
 
     def test_bounded(self) -> None:
-        """Only so many clients may wait."""
+        """Only so many clients may wait, and those of one upstream leave a quarter to the others."""
         self.upstream.capacity = BUSY
         turns = [
             self.start(self.background.turn(self.target, self.digest, patience=60.0))
-            for _ in range(MOST_WAITING)
+            for _ in range(MOST_WAITING * 3 // 4)
         ]
         one_more = self.start(self.background.turn(self.target, self.digest, patience=60.0))
         self.failureResultOf(one_more, TooManyRequests)
+        other = FakeUpstream(fake_settings("other.example"))
+        other.capacity = BUSY
+        another = self.start(
+            self.background.turn(Target(other, "app"), Digest.of(b"another"), patience=60.0)
+        )
+        self.assertNoResult(another)
+        other.capacity = FREE
         self.upstream.capacity = FREE
         self.clock.advance(0.25)
         self.assertFalse(self.successResultOf(turns[0]))
+        self.assertFalse(self.successResultOf(another))
+        self.assertEqual({}, dict(self.background._waiting))
 
     def test_reserved(self) -> None:
         """The reserve is refused, with the reason and a time to come back."""
