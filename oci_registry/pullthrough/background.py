@@ -27,7 +27,7 @@ LOOK = 0.25
 PATIENCE = 60.0
 """Seconds for which a request of a client waits for its turn."""
 MOST_WAITING = 1000
-"""Requests of clients that may wait for their turn."""
+"""Requests of clients that may wait for their turn, for all upstreams together."""
 AGAIN = 600
 """Seconds after which another attempt may succeed."""
 
@@ -58,7 +58,8 @@ class Background:
         self._clock = clock
         # Manifests that upstreams may not have counted yet, by namespace.
         self._under_way: Counter[str] = Counter()
-        self._waiting = 0
+        # Requests that wait for their turn, by namespace.
+        self._waiting: Counter[str] = Counter()
 
     async def manifest(
         self, target: Target, reference: Tag | Digest, patience: float = inf
@@ -108,18 +109,30 @@ class Background:
     async def _turn(self, target: Target, patience: float, *, blob: bool) -> bool:
         """Wait until a request may be sent; return whether that was at once."""
         at_once, until = True, self._clock.seconds() + patience
+        namespace = target.upstream.namespace
         while True:
-            under_way = self._under_way[target.upstream.namespace]
+            under_way = self._under_way[namespace]
             spare = target.upstream.spare(target.repository, blob=blob, under_way=under_way)
             if spare.capacity is Capacity.RESERVED:
                 raise Reserved.retry_after(spare.why, AGAIN)
             if spare.capacity is Capacity.FREE and (not blob or self._blobs.has_room(target)):
                 return at_once
-            if self._clock.seconds() >= until or (patience < inf and self._waiting >= MOST_WAITING):
+            # Those that wait already are not refused because others come.
+            refused = at_once and patience < inf and self._too_many_wait(namespace)
+            if refused or self._clock.seconds() >= until:
                 raise TooManyRequests.retry_after("clients need the upstream", 5)
             at_once = False
-            self._waiting += 1
+            self._waiting[namespace] += 1
             try:
                 await deferLater(self._clock, LOOK)
             finally:
-                self._waiting -= 1
+                self._waiting[namespace] -= 1
+                if not self._waiting[namespace]:
+                    del self._waiting[namespace]
+
+    def _too_many_wait(self, namespace: str) -> bool:
+        """Whether more wait for an upstream than three times those that may wait besides.
+
+        So one that hangs leaves a quarter to the others.
+        """
+        return self._waiting[namespace] >= 3 * (MOST_WAITING - self._waiting.total())

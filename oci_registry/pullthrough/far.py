@@ -5,7 +5,9 @@ Lazy-pulling clients read a table of contents near the end of a layer, and then 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from attrs import frozen
@@ -34,13 +36,14 @@ class FarLimits:
 
     *distance*: a range is far if it starts more than so many bytes ahead of the transfer. *longest*: the
     size of the largest far range in bytes; the transfer soon overtakes larger ones. *at_once*: how many
-    are fetched at the same time. *permit_timeout*: seconds to wait for a permit. *answer_timeout*:
-    seconds to wait for upstream's response.
+    are fetched at the same time from one upstream, *most* from all. *permit_timeout*: seconds to wait for a
+    permit. *answer_timeout*: seconds to wait for upstream's response.
     """
 
     distance: int = 16 * 1024 * 1024
     longest: int = 64 * 1024 * 1024
     at_once: int = 16
+    most: int = 128
     permit_timeout: float = 2.0
     answer_timeout: float = 5.0
 
@@ -143,14 +146,16 @@ class FarRange:
 
 
 class FarRanges:
-    """Fetches far ranges, a limited number at the same time."""
+    """Fetches far ranges, a limited number at once for each upstream."""
 
     def __init__(self, clock: IReactorTime, metrics: Metrics, limits: FarLimits) -> None:
         self._clock = clock
         self._metrics = metrics
         self._limits = limits
         self._fetching = 0
-        self._permits = DeferredSemaphore(limits.at_once)
+        # By namespace, while there are any.
+        self._permits: dict[str, DeferredSemaphore] = {}
+        self._users: Counter[str] = Counter()
 
     def wants(self, asked: RequestedRange, growing: Progress, hint: int | None) -> bool:
         """Whether a range is a far range.
@@ -172,10 +177,18 @@ class FarRanges:
 
         If the transfer knows the blob's size, the response must state the same.
         """
-        try:
-            await self._permits.acquire().addTimeout(self._limits.permit_timeout, self._clock)
-        except DeferredTimeout:
+        if self._fetching >= self._limits.most:
             return None
+        namespace = target.upstream.namespace
+        permits = self._permits.setdefault(namespace, DeferredSemaphore(self._limits.at_once))
+        self._users[namespace] += 1
+        try:
+            await permits.acquire().addTimeout(self._limits.permit_timeout, self._clock)
+        except BaseException as error:
+            self._leave(namespace)
+            if isinstance(error, DeferredTimeout):
+                return None
+            raise
         self._count(1)
         far: FarRange | None = None
         try:
@@ -183,7 +196,7 @@ class FarRanges:
             far = await self._ask(target, digest, asked, growing, size)
         finally:
             if far is None:
-                self._over()
+                self._over(namespace)
         return far
 
     async def _ask(
@@ -221,13 +234,19 @@ class FarRanges:
 
     def _streamed(self, target: Target, part: ByteRange, size: int, body: UpstreamBlob) -> FarRange:
         self._metrics.far_ranges.inc()
-        namespace = self._metrics.namespace(target.upstream.namespace)
-        count = self._metrics.upstream_bytes.labels(namespace).inc
-        return FarRange(part, size, body, self._over, count)
+        namespace = target.upstream.namespace
+        count = self._metrics.upstream_bytes.labels(self._metrics.namespace(namespace)).inc
+        return FarRange(part, size, body, partial(self._over, namespace), count)
 
-    def _over(self) -> None:
+    def _over(self, namespace: str) -> None:
         self._count(-1)
-        self._permits.release()
+        self._permits[namespace].release()
+        self._leave(namespace)
+
+    def _leave(self, namespace: str) -> None:
+        self._users[namespace] -= 1
+        if not self._users[namespace]:
+            del self._users[namespace], self._permits[namespace]
 
     def _count(self, change: int) -> None:
         self._fetching += change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TypeVar
 from weakref import WeakSet
@@ -51,6 +52,8 @@ class Transfers:
         self._limits = downloader.limits
         self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
+        # How many of them, by namespace.
+        self._running: Counter[str] = Counter()
         # A number for each, by digest.
         self._commits: RecentValues[int] = RecentValues(_COMMITS)
         self._committed_before = 0
@@ -128,8 +131,12 @@ class Transfers:
                 raise transfer.error
 
     def has_room(self, target: Target) -> bool:
-        """Whether less than half of the allowed downloads are running."""
-        if len(self._all) * 2 >= self._limits.most:
+        """Whether a download that no client waits for may be started.
+
+        More must be left for clients than the same upstream has under way: half of all if it is the only
+        one. So one that hangs stops only its own.
+        """
+        if self._running[target.upstream.namespace] >= self._limits.most - len(self._all):
             return False
         return target.upstream.settings.configured or self._named() * 2 < self._limits.named
 
@@ -183,10 +190,7 @@ class Transfers:
         and another one that hangs leaves a quarter of that.
         """
         most = 3 * (self._limits.most - len(self._all))
-        if len(self._all) <= most:
-            return False
-        namespace = target.upstream.namespace
-        return sum(one.wanted.target.upstream.namespace == namespace for one in self._all) > most
+        return self._running[target.upstream.namespace] > most
 
     def _named(self) -> int:
         """Return how many downloads from upstreams that clients have named are running."""
@@ -195,6 +199,7 @@ class Transfers:
     def _start(self, transfer: Transfer) -> None:
         transfer.began = self.clock.seconds()
         self._all.add(transfer)
+        self._running[transfer.wanted.target.upstream.namespace] += 1
         self._metrics.transfers.set(len(self._all))
         self._log.begin(transfer)
         transfer.done = Deferred.fromCoroutine(self._run(transfer))
@@ -269,6 +274,10 @@ class Transfers:
             if not transfers:
                 del self._shared[digest]
         self._all.discard(transfer)
+        namespace = transfer.wanted.target.upstream.namespace
+        self._running[namespace] -= 1
+        if not self._running[namespace]:
+            del self._running[namespace]
         self._log.end(transfer)
         self._metrics.transfers.set(len(self._all))
 

@@ -20,7 +20,7 @@ Lost = Callable[[Deferred[None]], object]
 """Called when a thread hangs; it hangs until the Deferred fires."""
 
 
-def _keep(result: object) -> None:
+def keep(result: object) -> None:
     """Nothing has to be cleaned up."""
 
 
@@ -28,16 +28,18 @@ class Call(Generic[T]):
     """One call of the store, with a deadline; a result that arrives later is cleaned up.
 
     The call itself is not cancelled, since its thread cannot be. *ended* is called with its error or None.
+    *key*: the object that it is about, if it is about one.
     """
 
-    def __init__(self, ended: Callable[[Call[T], Exception | None], None]) -> None:
+    def __init__(self, ended: Callable[[Call[T], Exception | None], None], key: str = "") -> None:
+        self.key = key
         self.answer: Deferred[T] = Deferred(self._leave)
         self.over = False
         self.waited = False
         self._ended = ended
         self._left = False
         self._timer: IDelayedCall | None = None
-        self._clean: Callable[[T], object] = _keep
+        self._clean: Callable[[T], object] = keep
 
     def _leave(self, _: Deferred[T]) -> None:
         self._left = True
@@ -139,22 +141,25 @@ class Direction:
         self,
         seconds: float,
         begin: Callable[[], Deferred[T]],
-        clean: Callable[[T], object] = _keep,
+        clean: Callable[[T], object] = keep,
         *,
         local: bool = False,
+        key: str = "",
     ) -> Deferred[T]:
         """Make a call, unless the breaker is open; *clean* cleans up a late result.
 
-        *local*: a success of the call does not show that the medium works.
+        *local*: a success of the call does not show that the medium works. *key*: the object that it is
+        about; one object that fails alone does not open the breaker.
         """
         refusal = self.refusal
         if refusal is not None:
             return fail(refusal)
-        return self._begin(Call(self._judge_local if local else self._judge), seconds, begin, clean)
+        judge = self._judge_local if local else self._judge
+        return self._begin(Call(judge, key), seconds, begin, clean)
 
     def ask_always(self, seconds: float, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
         """Make a call that the breaker neither prevents nor counts."""
-        return self._begin(Call(self._pass), seconds, begin, _keep)
+        return self._begin(Call(self._pass), seconds, begin, keep)
 
     def _begin(
         self,
@@ -225,7 +230,7 @@ class Direction:
     def _judge_local(self, call: Call[T], error: Exception | None) -> None:
         self._forget(call)
         if isinstance(error, StoreUnavailable):
-            self.breaker.record_failure(str(error))
+            self.breaker.record_failure(str(error), call.key)
 
     def _opened(self, reason: str) -> None:
         self._log.warn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oci_registry.storage.direction import Direction, Lost
+from oci_registry.storage.direction import Direction, Lost, keep
+from oci_registry.storage.inspecting import GuardedInspected, unless_refused
 from oci_registry.storage.interfaces import (
     IDriver,
     IInspectedObject,
@@ -29,6 +30,7 @@ from oci_registry.storage.interfaces import (
     StoreUnavailable,
 )
 from oci_registry.streams.breaker import BreakerLimits
+from oci_registry.streams.turns import Turns
 
 T = TypeVar("T")
 
@@ -48,7 +50,7 @@ class StoreLimits:
     of a new object; *cleanup*: cleaning up when the daemon stops or a write is cancelled; *start*: the
     preparation at the start; *listing*: one step of a listing; *housekeeping*: calls that no client
     waits for; *probe*: a probe of a circuit breaker. *hanging*: how many appends may hang; while so
-    many do, nothing is appended.
+    many do, nothing is appended. *alike*: how many look-ups of one key are made at the same time.
     """
 
     lookup: float = 2.0
@@ -62,6 +64,7 @@ class StoreLimits:
     housekeeping: float = 600.0
     probe: float = 20.0
     hanging: int = 4
+    alike: int = 4
     breaker: BreakerLimits = _BREAKER
 
 
@@ -99,42 +102,9 @@ class _GuardedObject:
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         seconds = self._seconds * max(1.0, length / MIB)
-        return self._reads.ask(seconds, lambda: self._stored.read(offset, length))
-
-
-@implementer(IInspectedObject)
-class _GuardedInspected:
-    """An inspected object whose reads have deadlines. They wait for other housekeeping, so none counts."""
-
-    def __init__(
-        self,
-        inspected: IInspectedObject,
-        reads: Direction,
-        keep_house: Callable[..., Any],
-        seconds: float,
-    ) -> None:
-        self.info: ObjectInfo = inspected.info
-        self.close: Callable[[], None] = inspected.close
-        self._inspected = inspected
-        self._reads = reads
-        self._keep_house = keep_house
-        self._seconds = seconds
-
-    def read(self, offset: int, length: int) -> Deferred[bytes]:
-        reading = partial(self._inspected.read, offset, length)
-        return _unless_refused(self._reads, self._seconds, reading)
-
-    def withdraw(self, target: str | None) -> Deferred[bool]:
-        withdrawing: Deferred[bool] = self._keep_house(lambda: self._inspected.withdraw(target))
-        return withdrawing
-
-
-def _unless_refused(
-    reads: Direction, seconds: float, begin: Callable[[], Deferred[T]]
-) -> Deferred[T]:
-    """Make a call that the circuit breaker prevents while it is open, but does not count."""
-    refusal = reads.refusal
-    return fail(refusal) if refusal is not None else reads.ask_always(seconds, begin)
+        return self._reads.ask(
+            seconds, lambda: self._stored.read(offset, length), key=self.info.key
+        )
 
 
 @implementer(IObjectWriter)
@@ -151,12 +121,14 @@ class _GuardedWriter:
         writes: Direction,
         limits: StoreLimits,
         lost: Lost,
+        key: str,
     ) -> None:
         self.read_now: Callable[[int, int], bytes | None] = writer.read_now
         self.can_send: Callable[[int], bool] = writer.can_send
         self.send_now: Callable[[int, int, int], int] = writer.send_now
         self.close: Callable[[], None] = writer.close
         self._lost = lost
+        self._key = key
         self._writer = writer
         self._reads = reads
         self._writes = writes
@@ -178,7 +150,7 @@ class _GuardedWriter:
         return self._reads.ask_always(seconds, lambda: self._writer.read(offset, length))
 
     def commit(self) -> Deferred[None]:
-        return self._writes.ask(self._limits.commit, self._writer.commit)
+        return self._writes.ask(self._limits.commit, self._writer.commit, key=self._key)
 
     def cancel(self) -> Deferred[None]:
         return self._writes.ask_always(self._limits.cleanup, self._writer.cancel)
@@ -190,8 +162,9 @@ class GuardedDriver:
     hangs.
 
     Reads and writes have separate circuit breakers. Calls that miss their deadline or fail with
-    `StoreUnavailable` open a breaker; the checks of the driver close it again. *place* names the medium
-    in messages. An object that arrives after its deadline is closed. *lost*: how to replace threads.
+    `StoreUnavailable` open a breaker, unless all of them are about one object; the checks of the driver
+    close it again. *place* names the medium in messages. An object that arrives after its deadline is
+    closed. *lost*: how to replace threads.
     """
 
     _log = Logger()
@@ -222,6 +195,7 @@ class GuardedDriver:
             limits.probe,
             lost.write_probe,
         )
+        self._turns = Turns(limits.alike)
         self._checked_until = {READ: 0.0, WRITE: 0.0}
 
     def start(self) -> Deferred[None]:
@@ -272,14 +246,12 @@ class GuardedDriver:
     # -- calls that a client waits for
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
-        return self._reads.ask(self._limits.lookup, lambda: self._driver.stat(key))
+        return self._look_up(key, lambda: self._driver.stat(key))
 
     def open(
         self, key: str, head: int = 0, start: int = 0, stop: int | None = None
     ) -> Deferred[IStoredObject | None]:
-        opening = self._reads.ask(
-            self._limits.lookup, lambda: self._driver.open(key, head, start, stop), _close
-        )
+        opening = self._look_up(key, lambda: self._driver.open(key, head, start, stop), _close)
         return opening.addCallback(self._guard_object)
 
     def _guard_object(self, stored: IStoredObject | None) -> IStoredObject | None:
@@ -288,26 +260,47 @@ class GuardedDriver:
         return _GuardedObject(stored, self._reads, self._limits.read)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
-        return self._reads.ask(self._limits.lookup, lambda: self._driver.get(key, limit))
+        return self._look_up(key, lambda: self._driver.get(key, limit))
 
     def link(self, key: str) -> Deferred[str | None]:
-        return self._reads.ask(self._limits.lookup, lambda: self._driver.link(key))
+        return self._look_up(key, lambda: self._driver.link(key))
+
+    def _look_up(
+        self,
+        key: str,
+        begin: Callable[[], Deferred[T]],
+        clean: Callable[[T], object] = keep,
+    ) -> Deferred[T]:
+        """Make a look-up, after earlier ones of the same key if they hang: those of others have threads."""
+        until = self._clock.seconds() + self._limits.lookup
+
+        def in_time() -> Deferred[T]:
+            if self._clock.seconds() >= until:
+                return fail(StoreUnavailable("nobody waits for this look-up any more"))
+            return begin()
+
+        turn = partial(self._turns.run, key, in_time)
+        return self._reads.ask(self._limits.lookup, turn, clean, key=key)
 
     def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
         creating = self._writes.ask(
-            self._limits.begin, lambda: self._driver.create(key, size), _discard, local=True
+            self._limits.begin,
+            lambda: self._driver.create(key, size),
+            _discard,
+            local=True,
+            key=key,
         )
         return creating.addCallback(
             lambda writer: _GuardedWriter(
-                writer, self._reads, self._writes, self._limits, self._lost.append
+                writer, self._reads, self._writes, self._limits, self._lost.append, key
             )
         )
 
     def put(self, key: str, data: bytes) -> Deferred[None]:
-        return self._writes.ask(self._limits.record, lambda: self._driver.put(key, data))
+        return self._writes.ask(self._limits.record, lambda: self._driver.put(key, data), key=key)
 
     def persist(self, key: str) -> Deferred[None]:
-        return self._writes.ask(self._limits.record, lambda: self._driver.persist(key))
+        return self._writes.ask(self._limits.record, lambda: self._driver.persist(key), key=key)
 
     # -- calls that nobody waits for
 
@@ -339,12 +332,12 @@ class GuardedDriver:
     def inspect(self, key: str) -> Deferred[IInspectedObject | None]:
         opening = partial(self._driver.inspect, key)
         seconds = self._limits.listing
-        return _unless_refused(self._reads, seconds, opening).addCallback(self._guard_inspected)
+        return unless_refused(self._reads, seconds, opening).addCallback(self._guard_inspected)
 
     def _guard_inspected(self, inspected: IInspectedObject | None) -> IInspectedObject | None:
         if inspected is None:
             return None
-        return _GuardedInspected(inspected, self._reads, self._keep_house, self._limits.listing)
+        return GuardedInspected(inspected, self._reads, self._keep_house, self._limits.listing)
 
     def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         return self._listing(lambda: self._driver.list(prefix))

@@ -31,6 +31,7 @@ class ProbedBreaker:
         self._opened = opened
         self._closed = closed
         self._next: IDelayedCall | None = None
+        self._keys: set[str] = set()
 
     @property
     def reason(self) -> str | None:
@@ -41,10 +42,16 @@ class ProbedBreaker:
         """A call has been answered. An open breaker is closed by its probe alone."""
         if not self._breaker.is_open:
             self._breaker.record_success()
+            self._keys.clear()
 
-    def record_failure(self, reason: str) -> None:
-        """A call has failed in a way that lets the next one fail too."""
-        if self._breaker.record_failure(reason):
+    def record_failure(self, reason: str, key: str = "") -> None:
+        """A call has failed in a way that lets the next one fail too.
+
+        *key*: what it was about, if about one object. Failures about one object alone do not open it.
+        """
+        if key and len(self._keys) < 2:
+            self._keys.add(key)
+        if self._breaker.record_failure(reason, may_open=not key or len(self._keys) > 1):
             self._opened(reason)
             self._wait()
 
@@ -60,6 +67,7 @@ class ProbedBreaker:
         seconds = self._breaker.open_for
         if self._breaker.end_probe(self):
             self._breaker.record_success()
+            self._keys.clear()
             self._closed(seconds)
 
     def _failed(self, failure: Failure) -> None:

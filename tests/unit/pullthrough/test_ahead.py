@@ -116,7 +116,7 @@ class Ahead(WarmTestCase):
         self.assertIn("the limit of the store is reached", warming.images[0].problems[0])
 
     def test_has_room(self) -> None:
-        """Half of the downloads are left to clients; of registries that they have named, half of those."""
+        """As many downloads are left to clients as one registry has; half of those that they have named."""
         self.limit(TransferLimits(most=4, named=2))
         named = Target(
             FakeUpstream(fake_settings("named.example", configured=False), manual=True), "app"
@@ -130,6 +130,8 @@ class Ahead(WarmTestCase):
         )
         self.upstream.manual = True
         self.download()
+        self.assertTrue(self.blobs.has_room(self.target))
+        self.start(self.blobs.download(self.target, self.upstream.add_blob(b"3"), None))
         self.assertFalse(self.blobs.has_room(self.target))
 
 
@@ -153,17 +155,26 @@ class Turns(WarmTestCase):
             self.assertEqual({"Retry-After": "5"}, error.headers)
 
     def test_bounded(self) -> None:
-        """Only so many clients may wait."""
+        """Only so many clients may wait, and those of one upstream leave a quarter to the others."""
         self.upstream.capacity = BUSY
         turns = [
             self.start(self.background.turn(self.target, self.digest, patience=60.0))
-            for _ in range(MOST_WAITING)
+            for _ in range(MOST_WAITING * 3 // 4)
         ]
         one_more = self.start(self.background.turn(self.target, self.digest, patience=60.0))
         self.failureResultOf(one_more, TooManyRequests)
+        other = FakeUpstream(fake_settings("other.example"))
+        other.capacity = BUSY
+        another = self.start(
+            self.background.turn(Target(other, "app"), Digest.of(b"another"), patience=60.0)
+        )
+        self.assertNoResult(another)
+        other.capacity = FREE
         self.upstream.capacity = FREE
         self.clock.advance(0.25)
         self.assertFalse(self.successResultOf(turns[0]))
+        self.assertFalse(self.successResultOf(another))
+        self.assertEqual({}, dict(self.background._waiting))
 
     def test_reserved(self) -> None:
         """The reserve is refused, with the reason and a time to come back."""

@@ -108,6 +108,32 @@ class Audience(AudienceTestCase):
         self.join(self.upstreams[2])
         self.assertEqual([1, 1, 0], self.asked())
 
+    def test_one_leaves_room_for_prefetching(self) -> None:
+        """While one upstream never ends its downloads, others are prefetched, as long as more room is left."""
+        self.limit(TransferLimits(most=8))
+        one, another = (
+            Target(each, "library/app") for each in (self.upstreams[0], self.upstreams[1])
+        )
+        for number in range(4):
+            self.assertTrue(self.transfers.has_room(one))
+            self.now(self.transfers.join(one, one.upstream.add_blob(bytes([number])), None))
+        self.assertFalse(self.transfers.has_room(one))
+        for number in range(2):
+            self.assertTrue(self.transfers.has_room(another))
+            self.now(
+                self.transfers.join(another, another.upstream.add_blob(bytes(number + 2)), None)
+            )
+        self.assertFalse(self.transfers.has_room(another))
+
+    def test_what_has_ended_is_not_counted(self) -> None:
+        """Nothing is kept of an upstream whose downloads have ended."""
+        digest = self.upstream.add_blob(b"blob")
+        self.now(self.transfers.join(Target(self.upstream, "library/app"), digest, None))
+        self.assertEqual({"example.com": 1}, dict(self.transfers._running))
+        self.upstream.bodies[0].send(b"blob")
+        self.upstream.bodies[0].end()
+        self.assertEqual({}, dict(self.transfers._running))
+
     def test_one_leaves_room(self) -> None:
         """An upstream that never ends its downloads leaves room for those of others, also if that hangs too."""
         self.limit(TransferLimits(most=32))

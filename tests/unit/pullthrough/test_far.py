@@ -283,6 +283,33 @@ class Near(FarTestCase):
         reader.read()
         self.assertTrue(DATA[slice(*TOC)] == reader.got[:MIB])
 
+    def test_others_have_their_own(self) -> None:
+        """An upstream whose bodies stall takes the places of no other, unless there are too many in all."""
+        self.limit(far=FarLimits(most=LIMITS.at_once + 2))
+        for _ in range(LIMITS.at_once):
+            self.read()
+        for number in range(3):
+            other = self.other(f"other{number}.test")
+            upstream = other.upstream
+            upstream.manual = True
+            upstream.add_blob(DATA, DIGEST)
+            asked = RequestedRange(*TOC)
+            opening = self.start(self.blobs.open(other, self.digest, 0, asked))
+            blob = self.successResultOf(opening)
+            self.assertEqual(int(number < 2), len(upstream.bodies))
+            self.addCleanup(blob.close)
+        self.assertEqual(LIMITS.at_once + 2, self.fetching())
+
+    def test_nothing_is_kept(self) -> None:
+        """Nothing is kept of an upstream none of whose ranges is being fetched or waited for."""
+        readers = [self.read() for _ in range(LIMITS.at_once)]
+        late = self.begin(*TOC)
+        self.clock.advance(LIMITS.permit_timeout)
+        self.successResultOf(late)
+        for reader in readers:
+            reader.source.close()
+        self.assertEqual(({}, {}), (self.blobs._far._permits, self.blobs._far._users))
+
     def test_room(self) -> None:
         """One that ends makes room for the next, in the order in which they came."""
         readers = [self.read() for _ in range(LIMITS.at_once)]

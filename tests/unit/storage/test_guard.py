@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -96,7 +97,7 @@ class GuardTestCase(SynchronousTestCase):
     def open_reads(self) -> None:
         """Open the circuit of the reads."""
         self.slow.hanging.update(("stat", "check_reading"))
-        calls = [self.guard.stat(KEY) for _ in range(3)]
+        calls = [self.guard.stat(f"{KEY}{number}") for number in range(3)]
         self.clock.advance(LIMITS.lookup)
         for call in calls:
             self.failureResultOf(call, StoreUnavailable)
@@ -200,12 +201,46 @@ class Circuits(GuardTestCase):
     def test_not_by_one(self) -> None:
         """A single miss, or two with an answer between, do not open it."""
         self.slow.hanging = {"stat"}
-        for _ in range(5):
-            self.misses(lambda: self.guard.stat(KEY), LIMITS.lookup)
+        for number in range(5):
+            self.misses(partial(self.guard.stat, f"{KEY}{number}"), LIMITS.lookup)
             answered = self.guard.stat(KEY)
             self.slow.calls[-1][1].callback(None)
             self.successResultOf(answered)
         self.assertEqual(self.logged, [])
+
+    def test_not_by_one_object(self) -> None:
+        """Objects that hang alone open it only when another one hangs too, before any answer."""
+        self.slow.hanging = {"stat"}
+        for _ in range(5):
+            self.misses(lambda: self.guard.stat(KEY), LIMITS.lookup)
+        self.assertEqual([], self.logged)
+        self.assertIsNone(self.successResultOf(self.guard.link("blobs/sha256/ab/other")))
+        for key in (KEY, f"{KEY}1"):
+            self.slow.hanging = {"get"}
+            self.misses(partial(self.guard.get, key, 1), LIMITS.lookup)
+        self.assertEqual(1, len(self.logged))
+        self.failureResultOf(self.guard.stat("blobs/sha256/ab/other"), StoreUnavailable)
+        self.guard.stop()
+
+    def test_threads_for_others(self) -> None:
+        """Only a few look-ups of one object are made at once; those whose time is over are not made."""
+        self.slow.hanging = {"stat"}
+        first = [self.guard.stat(KEY) for _ in range(LIMITS.alike + 3)]
+        other = self.guard.stat("blobs/sha256/ab/other")
+        self.assertEqual(LIMITS.alike + 1, len(self.slow.calls))
+        self.slow.calls[-1][1].callback(None)
+        self.assertIsNone(self.successResultOf(other))
+        self.slow.calls[0][1].callback(None)
+        self.assertIsNone(self.successResultOf(first[0]))
+        self.assertEqual(LIMITS.alike + 2, len(self.slow.calls))
+        self.clock.advance(LIMITS.lookup)
+        for late in first[1:]:
+            self.failureResultOf(late, StoreUnavailable)
+        for _, call in self.slow.calls[1 : LIMITS.alike] + self.slow.calls[-1:]:
+            call.callback(None)
+        self.assertEqual(LIMITS.alike + 2, len(self.slow.calls))
+        self.slow.hanging.clear()
+        self.assertIsNone(self.successResultOf(self.guard.stat(KEY)))
 
     def test_not_by_a_busy_medium(self) -> None:
         """Calls that wait for each other are answered too late, but they are answered."""
@@ -226,8 +261,8 @@ class Circuits(GuardTestCase):
     def test_by_unavailable(self) -> None:
         """What the driver calls an outage counts as a miss."""
         self.patch(self.memory, "put", lambda *args: fail(StoreUnavailable("503")))
-        for _ in range(3):
-            self.failureResultOf(self.guard.put(KEY, b""), StoreUnavailable)
+        for number in range(3):
+            self.failureResultOf(self.guard.put(f"{KEY}{number}", b""), StoreUnavailable)
         said = str(self.failureResultOf(self.guard.create(KEY), StoreUnavailable).value)
         self.assertEqual(said, "503 (circuit breaker open)")
 
@@ -235,11 +270,11 @@ class Circuits(GuardTestCase):
         """That a new object can be begun, perhaps elsewhere, does not outweigh failing writes."""
         self.patch(self.memory, "put", lambda *args: fail(StoreUnavailable("503")))
         self.slow.hanging = {"create"}
-        for _ in range(3):
-            created = self.guard.create(KEY)
+        for number in range(3):
+            created = self.guard.create(f"{KEY}{number}")
             self.slow.calls[-1][1].callback(Closable())
             self.successResultOf(created)
-            self.failureResultOf(self.guard.put(KEY, b""), StoreUnavailable)
+            self.failureResultOf(self.guard.put(f"{KEY}{number}", b""), StoreUnavailable)
         self.failureResultOf(self.guard.create(KEY), StoreUnavailable)
 
     def test_directions_are_apart(self) -> None:
@@ -248,8 +283,8 @@ class Circuits(GuardTestCase):
         self.successResultOf(self.guard.put(KEY, b"data"))
         self.slow.hanging = {"create"}
         guard = GuardedDriver(self.slow, "/x", self.clock)
-        for _ in range(3):
-            self.misses(lambda: guard.create(KEY), LIMITS.begin)
+        for key in (KEY, f"{KEY}1", f"{KEY}2"):
+            self.misses(partial(guard.create, key), LIMITS.begin)
         self.failureResultOf(guard.put(KEY, b""), StoreUnavailable)
         self.assertEqual(self.successResultOf(guard.get(KEY, 10)), b"data")
 
