@@ -21,11 +21,11 @@ class Turns:
         self._advancing: set[str] = set()
 
     def run(self, key: str, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
-        """Return the result of *begin*, which is called at once or later. The Deferred cannot be cancelled."""
+        """Return the result of *begin*, which is called at once or later. It must not be cancelled."""
         if self._running[key] < self._most:
             self._running[key] += 1
             return maybeDeferred(begin).addBoth(self._ended, key)
-        turn: Deferred[Any] = Deferred(lambda _: None)
+        turn: Deferred[Any] = Deferred()
         self._waiting.setdefault(key, deque()).append(turn)
         return turn.addCallback(lambda _: begin()).addBoth(self._ended, key)
 
