@@ -8,7 +8,7 @@ from twisted.internet.task import deferLater
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import Reply
 from tests.support.patterns import noise
-from tests.support.process import DaemonProcess, ProcessTestCase
+from tests.support.process import ProcessTestCase
 
 MIB = 1024 * 1024
 SIZE = 24 * MIB

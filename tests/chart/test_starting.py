@@ -100,7 +100,9 @@ class Starting(ChartTestCase):
     @running
     async def test_every_set(self) -> None:
         """With each set of values it starts, answers, and stops."""
-        names = sorted(path.name.removesuffix("-values.yaml") for path in SETS.glob("*-values.yaml"))
+        names = sorted(
+            path.name.removesuffix("-values.yaml") for path in SETS.glob("*-values.yaml")
+        )
         self.assertGreater(len(names), 9)
         for name in names:
             # Above this level the port is not told.

@@ -63,7 +63,7 @@ class Bucket(driver.DriverContract):
         self.clock.advance(-CHECKED)
 
     def tearDown(self) -> None:
-        """Nothing half-written is left, whatever the test did, and no timer."""
+        """Nothing half-written is left, whatever the test did."""
         uploads = self.driver.bucket.connection.writing.list_multipart_uploads(
             Bucket=self.settings.bucket
         )
