@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -216,6 +217,15 @@ class Mirror:
     def _workers_ready(self) -> int:
         log = self._processes.log(self.name)
         return log.read_text().count("workers accept connections") if log.exists() else 0
+
+    def settle(self) -> None:
+        """Wait until everything that was downloaded is stored, which metrics at the port for clients tell."""
+        for _ in range(300):
+            with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as page:
+                if b"oci_registry_transfers_in_flight 0.0" in page.read():
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"{self.name} has transfers under way")
 
     def stop(self) -> int | None:
         """Stop it; return its exit status."""
