@@ -15,7 +15,8 @@ from typing import Any
 from tests.e2e.checks import Checks
 from tests.e2e.clients import Containerd, Skopeo, compare, run
 from tests.e2e.images import OCI_INDEX, OCI_MANIFEST, Image, Pusher
-from tests.e2e.servers import COMMAND, Mirror, Processes, Upstreams, free_port
+from tests.e2e.servers import COMMAND, Mirror, Processes, Upstreams
+from tests.support.ports import free_port
 
 #: An upstream whose tags have a minimum age, and are revalidated by each pull.
 AGED = "aged.example"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from tests.e2e.certificates import write_pair
 from tests.e2e.token_server import ISSUER, PASSWORD, USER
+from tests.support.ports import free_port
 
 #: What ``htpasswd -Bbn`` makes of the user and the password.
 HTPASSWD = f"{USER}:$2y$05$kAkYECqt2YjT2FigmL6u0OtXvQBoRu6GS8ZbL4ger5ARS/jqKLa6G"
@@ -82,19 +82,6 @@ class Processes:
         """End everything."""
         for name in list(self._running):
             self.stop(name)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on.
-
-    It lies below those that the kernel gives to outgoing connections, and so is still free when a
-    server is stopped and started again.
-    """
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            port = random.randrange(20_000, 32_000)
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Upstreams:
