@@ -95,7 +95,10 @@ class BelowAPrefixInThreads(Bucket):
             for _ in range(20):
                 begun = self.driver.create("blobs/x").addErrback(lambda _: None)
                 begun.cancel()
-            await self.driver.stat("blobs/x")
+            # By the same threads, which have begun with the others then.
+            writer = await self.driver.create("blobs/y")
+            await writer.cancel()
+            writer.close()
             await until(lambda: open_descriptors() <= before + 2)
 
         return Deferred.fromCoroutine(leave())
