@@ -80,7 +80,7 @@ def problem(root: Path, page: Path, target: str) -> str | None:
 
 
 def main() -> int:
-    """Check all pages; the status is 1 if any link leads nowhere."""
+    """Check all pages; the status is 1 if any link leads nowhere, or there is none."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent).resolve()
     pages = sorted({page for pattern in PAGES for page in root.glob(pattern)})
     count = failures = 0
@@ -92,7 +92,7 @@ def main() -> int:
                 failures += 1
                 print(f"{page.relative_to(root)}:{number}: {target}: {wrong}")
     print(f"{len(pages)} pages, {count} links inside the project, {failures} of them wrong")
-    return 1 if failures else 0
+    return 1 if failures or not count else 0
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Iterator
 from itertools import repeat
-from pathlib import Path
 
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.task import deferLater
@@ -55,13 +53,6 @@ class Hostile(ProcessTestCase):
         for path in ("/v2/library/app/manifests/1", "/healthz"):
             self.assertEqual(200, (await self.client.get(path)).status)
 
-    def memory(self, what: str) -> int:
-        """Return the process's memory in bytes: now (``VmRSS``), or at its most (``VmHWM``)."""
-        status = Path(f"/proc/{self.daemon.process.pid}/status").read_text()
-        found = re.search(rf"{what}:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
-
     async def hung_up(self) -> None:
         """The daemon has hung up on the hostile upstream."""
         await until(lambda: not self.flood.connections)
@@ -76,7 +67,7 @@ class Hostile(ProcessTestCase):
             for answer in await gatherResults([Deferred.fromCoroutine(one) for one in asked]):
                 self.assertEqual(404, answer.status)
         self.flood.words = words
-        before = self.memory("VmRSS")
+        before = self.daemon.memory()
         longest = 0.0
         for _ in range(rounds):
             asked = [
@@ -95,7 +86,7 @@ class Hostile(ProcessTestCase):
                 await deferLater(reactor, PAUSE)
             for _, answer in await answers:
                 self.assertTrue(answer.status >= 400 or not answer.complete, answer.status)
-        grown = self.memory("VmHWM") - before
+        grown = self.daemon.memory("VmHWM") - before
         self.assertLess(grown, GROWTH, f"{grown / MIB:.0f} MiB")
         self.assertLess(longest, PATIENCE, f"{longest:.2f} s")
 

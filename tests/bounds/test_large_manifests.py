@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -52,13 +50,6 @@ class LargeManifests(ProcessTestCase):
         name, number = asked.path.rsplit("/", 1)[1].split("-")
         filling = {"entries": ENTRIES, "layers": LAYER, "spaces": SPACE}[name]
         return Reply(body=document(int(number), filling), headers={"Content-Type": OCI_MANIFEST})
-
-    def memory(self, daemon: DaemonProcess) -> int:
-        """Return the bytes of memory that the process uses."""
-        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
 
     async def at_once(
         self, daemon: DaemonProcess, client: Client, references: list[str]
@@ -140,7 +131,7 @@ class LargeManifests(ProcessTestCase):
     async def test_memory(self) -> None:
         """When ten have been served, cold, and twice at the same time, their memory is free again."""
         daemon, client = await self.warm()
-        before = self.memory(daemon)
+        before = daemon.memory()
         digests = []
         for number in range(10):
             data = document(number, SPACE)
@@ -149,6 +140,6 @@ class LargeManifests(ProcessTestCase):
             digests.append(response.headers["docker-content-digest"])
         for _ in range(2):
             await self.at_once(daemon, client, digests)
-        grown = self.memory(daemon) - before
+        grown = daemon.memory() - before
         await self.end(daemon, client)
         self.assertLess(grown, LEFT, f"{grown / MIB:.1f} MiB")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from tests.support.certificates import Certified
 from tests.support.daemon import reactor, running, until
 from tests.support.process import DaemonProcess, ProcessTestCase
@@ -31,11 +28,9 @@ class ManyAuthorities(ProcessTestCase):
         await daemon.listening
         await until(lambda: b"storing in" in daemon.output)
         seconds = daemon.cpu()
-        status = Path(f"/proc/{daemon.process.pid}/status").read_text("ascii")
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found is not None
+        memory = daemon.memory("VmHWM")
         await daemon.kill("TERM")
-        return int(found[1]) * 1024, seconds
+        return memory, seconds
 
     @running
     async def test_start(self) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import resource
 import sys
 from collections import Counter
-from pathlib import Path
 from subprocess import PIPE, Popen
 
 from twisted.internet.defer import Deferred
@@ -30,29 +28,39 @@ IMPATIENT = {"RES_OPTIONS": "timeout:1 attempts:1"}
 
 WATCH = """
 import select, socket, sys, time
-slowest, busiest, statuses = 0.0, 0.0, set()
+slowest, busiest, begun, statuses = 0.0, 0.0, False, set()
 def cpu():
     with open(f"/proc/{sys.argv[2]}/stat") as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
-    while not select.select([sys.stdin], [], [], 0.01)[0]:
+    while True:
         for path in sys.argv[3:]:
             began, before = time.monotonic(), cpu()
             connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: m\\r\\n\\r\\n".encode())
             statuses.add(int(connection.recv(65536)[9:12]))
             slowest = max(slowest, time.monotonic() - began)
             busiest = max(busiest, cpu() - before)
+        if not begun:
+            print("begun", flush=True)
+            begun = True
+        if select.select([sys.stdin], [], [], 0.01)[0]:
+            break
 print(slowest, busiest, *statuses)
 """
 
 
 class Watch:
-    """A process that asks a daemon for small things again and again, and measures what that takes."""
+    """A process that asks a daemon for small things again and again, and measures what that takes.
+
+    It has been answered once when it is made.
+    """
 
     def __init__(self, port: int, daemon: int, *paths: str) -> None:
         command = [sys.executable, "-c", WATCH, str(port), str(daemon), *paths]
         self._process = Popen(command, stdin=PIPE, stdout=PIPE, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "begun\n"
 
     def stop(self) -> tuple[float, float, list[str]]:
         """Return the most seconds, and the most of the daemon's CPU, that an answer took; the statuses."""
@@ -94,22 +102,15 @@ class ManyFailures(ProcessTestCase):
         self.assertEqual(200, (await client.get(cached)).status)
         return daemon, client, cached
 
-    def memory(self, daemon: DaemonProcess) -> int:
-        """Return the most bytes of memory that the process has used so far."""
-        status = Path(f"/proc/{daemon.process.pid}/status").read_text("ascii")
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
-
     async def check(self, path: str) -> Counter[int]:
         """Ask for *path*, which has a number in it, by many at once; return how they are answered."""
         daemon, client, cached = await self.start_with_silent()
-        before = self.memory(daemon)
-        asked = [await client.begin(path.format(n=number)) for number in range(FAILURES)]
+        before = daemon.memory("VmHWM")
         watch = Watch(self.port, daemon.process.pid, "/healthz", cached)
+        asked = [await client.begin(path.format(n=number)) for number in range(FAILURES)]
         answers = Counter([(await response.done).status for response in asked])
         slowest, busiest, watched = watch.stop()
-        grown = self.memory(daemon) - before
+        grown = daemon.memory("VmHWM") - before
         client.close()
         await daemon.kill("TERM")
         self.assertEqual(["200"], watched)

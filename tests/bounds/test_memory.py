@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import Reply
 from tests.support.patterns import noise
-from tests.support.process import DaemonProcess, ProcessTestCase
+from tests.support.process import ProcessTestCase
 
 MIB = 1024 * 1024
 SIZE = 24 * MIB
@@ -29,13 +26,6 @@ class Memory(ProcessTestCase):
 
     timeout = 120
 
-    def peak(self, daemon: DaemonProcess, what: str = "VmHWM") -> int:
-        """Return the most bytes of memory that the process has used so far, or what it uses (`VmRSS`)."""
-        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-        found = re.search(rf"{what}:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
-
     @running
     async def test_slow_clients(self) -> None:
         """100 clients of a stored blob that stop reading cost the process less than 6 MiB."""
@@ -47,12 +37,12 @@ class Memory(ProcessTestCase):
             first = await client.begin_compared(path, data)
             await first.done
         await until(lambda: b"stored sha256" in daemon.output)
-        before = self.peak(daemon, "VmRSS")
+        before = daemon.memory()
         slow = [await client.begin_compared(path, data) for _ in range(100)]
         for response in slow:
             await until(lambda response=response: len(response.body) > MIB)
             response.pause()
-        grown = self.peak(daemon, "VmRSS") - before
+        grown = daemon.memory() - before
         # What most of them have not read would only be compared.
         for response in slow[::10]:
             response.resume()
@@ -75,7 +65,7 @@ class Memory(ProcessTestCase):
         self.forked = False
         daemon, client = await self.start()
         await client.get("/v2/")
-        before = self.peak(daemon)
+        before = daemon.memory("VmHWM")
 
         slow = [await client.begin_compared(path, data) for _ in range(5)]
         for response in slow:
@@ -94,7 +84,7 @@ class Memory(ProcessTestCase):
         for response in (*early, *late, *slow):
             self.assertEqual((200, SIZE), (response.status, len(response.body)))
             self.assertTrue(response.body.right)
-        grown = self.peak(daemon) - before
+        grown = daemon.memory("VmHWM") - before
         client.close()
         await daemon.kill("TERM")
         self.assertEqual(1, self.registry.count("/blobs/"))
@@ -113,7 +103,7 @@ class Memory(ProcessTestCase):
         self.registry.script("/blobs/", Reply(body=data, chunked=True))
         daemon, client = await self.start()
         await client.get("/v2/library/app/manifests/1")
-        before = self.peak(daemon)
+        before = daemon.memory("VmHWM")
 
         began = reactor.seconds()
         path = f"/v2/library/app/blobs/{digest}"
@@ -129,7 +119,7 @@ class Memory(ProcessTestCase):
         self.assertTrue(all(response.complete and response.body.right for response in many))
         self.assertLess(reactor.seconds() - began, 60)
         self.assertLess(longest, BUSY)
-        grown = self.peak(daemon) - before
+        grown = daemon.memory("VmHWM") - before
         client.close()
         await daemon.kill("TERM")
         self.assertEqual(1, self.registry.count("/blobs/"))

@@ -159,7 +159,9 @@ class InFront(ChartTestCase):
 
     def test_only_pulls(self) -> None:
         """An Ingress and an HTTPRoute pass on /v2/ and nothing else, and no value changes that."""
-        for rule in self.render("ingress")[f"Ingress/{NAME}"]["spec"]["rules"]:
+        rules = self.render("ingress")[f"Ingress/{NAME}"]["spec"]["rules"]
+        self.assertTrue(rules)
+        for rule in rules:
             self.assertEqual(["/v2/"], [path["path"] for path in rule["http"]["paths"]])
         route = self.render("http-route")[f"HTTPRoute/{NAME}"]["spec"]
         (rule,) = route["rules"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from errno import ENOSPC
 from stat import S_ISREG
-from typing import Any, TypeVar
+from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
@@ -17,8 +17,6 @@ from twisted.trial.unittest import TestCase
 from oci_registry.storage.interfaces import (
     IDriver,
 )
-
-T = TypeVar("T")
 
 KEY = "blobs/sha256/ab/cdef"
 OTHER = "blobs/sha256/ab/0123"
@@ -39,11 +37,6 @@ def no_space() -> Iterator[None]:
 
     with patch.object(os, "write", refuse):
         yield
-
-
-async def collect(items: AsyncIterator[T]) -> list[T]:
-    """Return all of *items*."""
-    return [item async for item in items]
 
 
 class DriverTestCase(TestCase):

@@ -15,8 +15,9 @@ from oci_registry.storage.interfaces import (
     ObjectInfo,
 )
 from tests.contract import inspecting, marked, writing
-from tests.contract.base import BAD_KEYS, KEY, NOW, OTHER, collect
+from tests.contract.base import BAD_KEYS, KEY, NOW, OTHER
 from tests.support.daemon import running
+from tests.support.iterating import collect
 
 
 class DriverContract(inspecting.InspectingContract, writing.WritingContract, marked.MarkedContract):

@@ -7,8 +7,9 @@ from contextlib import suppress
 from zope.interface.verify import verifyObject
 
 from oci_registry.storage.interfaces import IInspectedObject, StoreError
-from tests.contract.base import BAD_KEYS, KEY, OTHER, DriverTestCase, collect
+from tests.contract.base import BAD_KEYS, KEY, OTHER, DriverTestCase
 from tests.support.daemon import running
+from tests.support.iterating import collect
 
 ASIDE = f"quarantine/{KEY}"
 

@@ -9,8 +9,9 @@ from oci_registry.storage.interfaces import (
     StoreError,
 )
 from tests.contract import base
-from tests.contract.base import KEY, NOW, OTHER, collect
+from tests.contract.base import KEY, NOW, OTHER
 from tests.support.daemon import running
+from tests.support.iterating import collect
 
 
 class WritingContract(base.DriverTestCase):

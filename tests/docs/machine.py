@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +19,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_INDEX
 from tests.support.daemon import reactor
 from tests.support.fake_registry import FakeRegistry
+from tests.support.ports import free_port
 from tests.support.process import SOURCE, ListeningProcess
 
 LAYER = b"layer" * 1000
@@ -30,15 +29,6 @@ PROGRAMS = Path(sys.executable).parent
 _PLACES = re.compile(
     r"(?<![\w./])(/var/lib/oci-registry|/etc/oci-registry|/etc/ssl|/media/disk|ROOT)\b"
 )
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at now, and that the system gives nobody who asks for any."""
-    for port in random.sample(range(10_000, 32_000), 100):
-        with suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no port is free")
 
 
 class Terminal(ListeningProcess):

@@ -167,7 +167,7 @@ class Commands(Scripts):
         self.assertEqual("", done.errors)
 
     def completed(self, block: Block, machine: Machine, done: Done) -> None:
-        """A shell can read it."""
+        """It is a script of completions."""
         self.assertIn("complete ", (machine.root / block.text.split()[-1]).read_text("ascii"))
 
     def writable(self, block: Block, machine: Machine, done: Done) -> None:

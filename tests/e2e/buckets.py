@@ -88,14 +88,7 @@ class Buckets:
     def _settle(self, *mirrors: Mirror) -> None:
         """Wait until everything that was downloaded is in the bucket."""
         for mirror in mirrors:
-            for _ in range(300):
-                url = f"http://{mirror.address}/metrics"
-                with urllib.request.urlopen(url, timeout=10) as page:
-                    if b"oci_registry_transfers_in_flight 0.0" in page.read():
-                        break
-                time.sleep(0.1)
-            else:
-                raise AssertionError(f"{mirror.name} has transfers under way")
+            mirror.settle()
 
     # -- what is in a bucket
 

@@ -12,7 +12,8 @@ import boto3
 from botocore.config import Config
 
 from tests.e2e.clients import run
-from tests.e2e.servers import Processes, free_port
+from tests.e2e.servers import Processes
+from tests.support.ports import free_port
 
 NEEDED = ("ceph", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret"

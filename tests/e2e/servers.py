@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.certificates import write_pair
 from tests.e2e.token_server import ISSUER, PASSWORD, USER
+from tests.support.ports import free_port
 
 #: What ``htpasswd -Bbn`` makes of the user and the password.
 HTPASSWD = f"{USER}:$2y$05$kAkYECqt2YjT2FigmL6u0OtXvQBoRu6GS8ZbL4ger5ARS/jqKLa6G"
@@ -81,19 +82,6 @@ class Processes:
         """End everything."""
         for name in list(self._running):
             self.stop(name)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on.
-
-    It lies below those that the kernel gives to outgoing connections, and so is still free when a
-    server is stopped and started again.
-    """
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            port = random.randrange(20_000, 32_000)
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Upstreams:
@@ -216,6 +204,15 @@ class Mirror:
     def _workers_ready(self) -> int:
         log = self._processes.log(self.name)
         return log.read_text().count("workers accept connections") if log.exists() else 0
+
+    def settle(self) -> None:
+        """Wait until everything that was downloaded is stored, which metrics at the port for clients tell."""
+        for _ in range(300):
+            with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as page:
+                if b"oci_registry_transfers_in_flight 0.0" in page.read():
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"{self.name} has transfers under way")
 
     def stop(self) -> int | None:
         """Stop it; return its exit status."""

@@ -24,8 +24,9 @@ from oci_registry.storage.drivers.leftovers import remove_leftovers
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import Lanes
-from tests.contract.base import KEY, NOW, OTHER, collect
+from tests.contract.base import KEY, NOW, OTHER
 from tests.support.descriptors import open_descriptors
+from tests.support.iterating import collect
 from tests.support.streams import ManualThread, run_at_once
 
 PLACE = KEY.replace("/", "-")

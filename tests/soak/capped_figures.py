@@ -67,6 +67,7 @@ class CappedFigures:
                 after.incomplete
             ),
             "no tag was answered without the upstream": not after.answered,
+            "nothing that is pinned or held was ever looked at": not self.kept_looks,
         }
         bounds |= {f"there were no {name}": not counts[name] for name in MUST}
         return [sentence for sentence, broken in bounds.items() if broken]

@@ -76,6 +76,11 @@ class ListeningProcess(ProcessProtocol):
         fields = stat.rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def memory(self, what: str = "VmRSS") -> int:
+        """Return the bytes of memory that the process uses, or has used at most (`VmHWM`); see proc(5)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        return int(status.partition(f"{what}:")[2].split()[0]) * 1024
+
     def end(self) -> Deferred[Any] | None:
         """Kill it, if it has not ended by itself; for tests that fail."""
         if self.ended.called:

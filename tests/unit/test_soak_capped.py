@@ -31,6 +31,7 @@ class Bounds(SynchronousTestCase):
             CAP,
             Counter(dict.fromkeys(MUST, 1)),
             most=CAP,
+            kept_looks=1,
             afterwards=Afterwards(answered=3, whole=3),
         )
 
@@ -62,6 +63,7 @@ class Bounds(SynchronousTestCase):
         self.only("held tags", seen=Counter({"wrong digests of held tags": 1}))
         self.only("not whole", afterwards=Afterwards(answered=1, incomplete=["x"]))
         self.only("no tag was answered", afterwards=Afterwards())
+        self.only("pinned or held was ever looked at", kept_looks=0)
 
     def test_done(self) -> None:
         """Each thing must have been done at least once."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 import http.client
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +31,7 @@ START = 30.0
 STOP = 20.0
 """Seconds until it has stopped."""
 _INSIDE = "--inside"
+_LISTENING = re.compile(r" on http://127\.0\.0\.1:(\d+)")
 _ELSEWHERE = ("/", "/etc", "/opt/oci-registry", "/var/tmp")  # noqa: S108 - where nothing can be
 _WRITE = "import sys; open(sys.argv[1], 'x').close()"
 
@@ -41,12 +42,10 @@ class Container:
     def __init__(self, root: Root, stage: dockerfile.Stage) -> None:
         self._root = root
         self.stage = stage
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
         self._environment = stage.environment(BASE_PATH)
         # The engine would give it a network of its own.
-        self._environment["LISTEN"] = f"127.0.0.1:{self.port}"
+        self._environment["LISTEN"] = "127.0.0.1:0"
+        self.port = 0
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         command = ["unshare", "--pid", "--fork", "--kill-child", *self._command(*stage.command())]
         self._process = subprocess.Popen(  # noqa: S603
@@ -69,8 +68,8 @@ class Container:
     @property
     def said(self) -> str:
         """What it has written."""
-        self._log.seek(0)
-        return self._log.read()
+        # Opened again, since the daemon writes where this file is read to.
+        return Path(f"/proc/self/fd/{self._log.fileno()}").read_text("utf-8")
 
     @property
     def pid(self) -> int:
@@ -90,14 +89,18 @@ class Container:
         return connection.getresponse().status
 
     def wait(self) -> None:
-        """Wait until it answers."""
+        """Wait until it answers at the port that it tells."""
         end = time.monotonic() + START
         while time.monotonic() < end and self._process.poll() is None:
+            listening = _LISTENING.search(self.said)
+            self.port = int(listening[1]) if listening else 0
             try:
                 self.status("/healthz")
             except OSError:
                 time.sleep(0.1)
             else:
+                # Where the health check asks.
+                self._environment["LISTEN"] = f"127.0.0.1:{self.port}"
                 return
         raise SystemExit(f"it does not answer:\n{self.said}")
 

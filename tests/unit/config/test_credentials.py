@@ -82,7 +82,7 @@ class TokenServers(ConfigTestCase):
             error = self.assertRaises(ValueError, parse_token_server, text)
             self.assertNotIn(SECRET, str(error))
 
-    @given(st.text())
+    @given(st.text() | st.from_regex(r"\A[a-z0-9.-]{1,12}(:[0-9]{1,5})?\Z"))
     def test_anything(self, text: str) -> None:
         """Any text is a server, or refused, and a server is read as itself."""
         try:

@@ -12,7 +12,8 @@ from oci_registry.metrics import Metrics
 from oci_registry.scrub.quarantine import Quarantine, QuarantineLimits
 from oci_registry.spec.sizes import parse_size
 from oci_registry.storage.keys import QUARANTINE
-from tests.unit.storage.support import StoreTestCase, collect
+from tests.support.iterating import collect
+from tests.unit.storage.support import StoreTestCase
 
 
 class Bounds(StoreTestCase):

@@ -42,7 +42,7 @@ class Buckets(SynchronousTestCase):
             error = self.assertRaises(ValueError, parse_bucket, name)
             self.assertIn("is not the name of a bucket", str(error))
 
-    @given(st.text(max_size=70))
+    @given(st.text(max_size=70) | st.text("ab1.-_/", min_size=3, max_size=8))
     def test_anything(self, text: str) -> None:
         """Whatever is accepted is a single, plain part of a path."""
         try:
@@ -89,7 +89,10 @@ class Prefixes(SynchronousTestCase):
         }.items():
             self.assertIn(reason, str(self.assertRaises(ValueError, parse_prefix, text)))
 
-    @given(st.text(alphabet="a./\\ %", max_size=12))
+    @given(
+        st.text(alphabet="a./\\ %", max_size=12)
+        | st.lists(st.sampled_from(["a", "a.b", ".", "..", "", "%"]), max_size=4).map("/".join)
+    )
     def test_anything(self, text: str) -> None:
         """Whatever is accepted has plain parts only."""
         try:

@@ -335,7 +335,10 @@ class Facts(SynchronousTestCase):
         self.assertLessEqual({blob.digest for blob in manifest.blobs}, manifest.names())
 
     @settings(deadline=None)
-    @given(st.binary(max_size=100), st.sampled_from([None, OCI_MANIFEST, CUSTOM, *GENERIC]))
+    @given(
+        st.binary(max_size=100) | st.sampled_from([IMAGE, INDEX]).map(bytes_of),
+        st.sampled_from([None, OCI_MANIFEST, CUSTOM, *GENERIC]),
+    )
     def test_any_bytes(self, raw: bytes, header: str | None) -> None:
         """Any bytes with a right digest are a manifest; without one they may be refused as none."""
         self.assertEqual(verified(raw, header).raw, raw)

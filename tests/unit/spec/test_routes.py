@@ -27,10 +27,10 @@ from oci_registry.spec.routes import (
     ManifestRoute,
     Name,
     ReferrersRoute,
-    Route,
     TagsRoute,
     parse_route,
 )
+from tests.unit.spec.routing import parse
 
 HEX = "a" * 64
 DIGEST = Digest("sha256", HEX)
@@ -39,11 +39,6 @@ COMPONENTS = st.from_regex(r"\A[a-z0-9]{1,5}([._-][a-z0-9]{1,3})?\Z") | st.sampl
 )
 REPOSITORIES = st.lists(COMPONENTS, min_size=1, max_size=5).map("/".join)
 TAGS = st.from_regex(r"\A[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}\Z")
-
-
-def parse(path: str, query: str = "") -> Route:
-    """The route of a path and a query in Latin-1, which is any bytes."""
-    return parse_route(path.encode("latin-1"), query.encode("latin-1"))
 
 
 class Shapes(SynchronousTestCase):

@@ -5,12 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import NameInvalid
-from oci_registry.spec.routes import ManifestRoute, Name, Route, parse_route
-
-
-def parse(path: str, query: str = "") -> Route:
-    """The route of a path and a query in Latin-1, which is any bytes."""
-    return parse_route(path.encode("latin-1"), query.encode("latin-1"))
+from oci_registry.spec.routes import ManifestRoute, Name
+from tests.unit.spec.routing import parse
 
 
 def name_in(text: str) -> Name:

@@ -22,17 +22,11 @@ from oci_registry.spec.routes import (
     ManifestRoute,
     Name,
     ReferrersRoute,
-    Route,
     TagsRoute,
-    parse_route,
 )
+from tests.unit.spec.routing import parse
 
 DIGEST = Digest("sha256", "a" * 64)
-
-
-def parse(path: str, query: str = "") -> Route:
-    """The route of a path and a query in Latin-1, which is any bytes."""
-    return parse_route(path.encode("latin-1"), query.encode("latin-1"))
 
 
 class Queries(SynchronousTestCase):

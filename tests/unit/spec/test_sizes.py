@@ -73,7 +73,11 @@ class Sizes(SynchronousTestCase):
             error = self.assertRaises(ValueError, parse_size, text)
             self.assertIn(reason, str(error), text)
 
-    @given(st.text(max_size=30))
+    @given(
+        st.text(max_size=30)
+        | st.from_regex(r"\A[0-9]{1,9}(\.[0-9]{1,3})? ?([kKMGTP]i?B|B|%)?\Z")
+        | st.from_regex(r"\A[1-9][0-9]{0,3}([MGT]i?)?B\Z")
+    )
     def test_anything(self, text: str) -> None:
         """Any text is a size or a ValueError."""
         try:

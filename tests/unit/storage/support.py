@@ -11,15 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.usage import Usage
+from tests.support.iterating import collect
 
 NOW = 1_700_000_000.0
 HOST = "example.com"
 T = TypeVar("T")
-
-
-async def collect(items: AsyncIterator[T]) -> list[T]:
-    """Return all of *items*."""
-    return [item async for item in items]
 
 
 class StoreTestCase(SynchronousTestCase):

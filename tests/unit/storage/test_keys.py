@@ -47,6 +47,8 @@ PARTS = (
 ODD_PARTS = ("", "0" * 62, "0" * 126, "\0", "x" * 130)
 JUNK = st.one_of(
     st.text(max_size=40),
+    st.binary(max_size=2).map(lambda data: blob_key(Digest.of(data))),
+    st.from_regex(r"\Ablobs/sha256/[ab]{2}/[ab]{62,64}\Z"),
     st.lists(st.sampled_from([*PARTS, *ODD_PARTS]), max_size=8).map("/".join),
 )
 DIGEST = Digest.of(b"")

@@ -133,17 +133,24 @@ class WorkersTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """No more calls are made at once than there are threads; the others wait in order."""
-        gate, begun = Event(), SimpleQueue[int]()
+        gates, begun = [Event() for _ in range(4)], SimpleQueue[int]()
+        for gate in gates:
+            self.addCleanup(gate.set)
 
         def work(number: int) -> int:
             begun.put(number)
-            gate.wait(10)
+            gates[number].wait(10)
             return number
 
         results = [self.workers(work, n) for n in range(4)]
         self.assertEqual({begun.get(timeout=10), begun.get(timeout=10)}, {0, 1})
         self.assertTrue(begun.empty())
-        gate.set()
+        for ends, begins in ((1, 2), (0, 3)):
+            gates[ends].set()
+            self.assertEqual(begins, begun.get(timeout=10))
+            self.assertTrue(begun.empty())
+        for gate in gates[2:]:
+            gate.set()
         for _ in results:
             self.reactor.turn()
         self.assertEqual([self.successResultOf(r) for r in results], [0, 1, 2, 3])

@@ -17,11 +17,17 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from oci_registry.logs import AccessEntry, AccessLog
+from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.repeats import RepeatLog
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.site import RegistryRequest, RegistrySite
 from tests.support.fake_upstream import FakeUpstream, fake_settings, no_catch_all
 from tests.support.settings import upstream_settings
+
+
+async def works() -> StoreState:
+    """Return the state of a store that works."""
+    return StoreState()
 
 
 class Transport(StringTransport):

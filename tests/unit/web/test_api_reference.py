@@ -8,12 +8,12 @@ from typing import get_args
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
-from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.spec import errors
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.routes import Route, parse_route
 from oci_registry.web.root import Ready, Root
 from tests.support.tables import PROJECT, REFERENCE, table_below, tables
+from tests.unit.web.support import works
 
 PAGE = REFERENCE / "http-api.md"
 _CODE = re.compile(r"`([^`]+)`")
@@ -39,11 +39,6 @@ def first_words(heading: str) -> set[str]:
         for row in table_below(PAGE, heading)
         for name in _CODE.findall(row[0])
     }
-
-
-async def works() -> StoreState:
-    """Return the state of a store that works."""
-    return StoreState()
 
 
 class Api(SynchronousTestCase):

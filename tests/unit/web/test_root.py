@@ -7,12 +7,7 @@ from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.v2 import V2
-from tests.unit.web.support import WebTestCase, docker_hub
-
-
-async def works() -> StoreState:
-    """Return the state of a store that works."""
-    return StoreState()
+from tests.unit.web.support import WebTestCase, docker_hub, works
 
 
 class Apart(WebTestCase):

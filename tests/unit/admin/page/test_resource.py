@@ -35,7 +35,7 @@ class Paths(PageTestCase):
             self.assertEqual((200, b""), (answer.status, answer.body))
 
     def test_files(self) -> None:
-        """Files are kept by browsers while their address stays the same, and all is lighter than 150 kB."""
+        """Files are kept by browsers while their address stays the same, and all is lighter than 100 kB."""
         weight = len(self.ask("/").answer().body)
         document = self.get()
         linked = [each.attributes["href"] for each in document.all("link")]

@@ -175,7 +175,9 @@ class Running(PageTestCase):
         self.clock.advance(1.4)
         self.assertEqual(b"", connection.got)
         self.clock.advance(0.2)
-        for section in self.checked(connection.answer()).all("section"):
+        sections = self.checked(connection.answer()).all("section")
+        self.assertEqual(9, len(sections))
+        for section in sections:
             self.assertIn("available: there was no answer within 1.5 s", section.text)
         late.callback(Top(0.0, 1, 2e6, (TRANSFER,)))
         again = self.ask("/page/parts?part=transfers").answer()
