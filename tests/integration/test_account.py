@@ -80,11 +80,16 @@ class Account(AccountTestCase):
                     (self.root / name).unlink(missing_ok=True)
         account = daemon.parts.account
         assert account is not None
-        while not ((self.root / FILE).exists() and account.is_complete):
+        await self.idle()
+        await until(lambda: not len(daemon.parts.records))
+        complete = False
+        while not complete:
             # If it was damaged by that, it is opened again after a pause.
             await self.later(10)
             await deferLater(reactor, 0.02)
-        await self.settled(daemon)
+            # What is written now may show that the file is gone.
+            await account.flush()
+            complete = (self.root / FILE).exists() and account.is_complete
         self.assertEqual(60, self.stored()[0])
         self.assertEqual(self.stored(), self.told(daemon))
 
