@@ -49,6 +49,23 @@ class AccountTestCase(MirrorTestCase):
         await until(lambda: account.is_complete)
         await account.flush()
 
+    async def recovered(self, daemon: Daemon, pause: float) -> None:
+        """Wait until all is written, and the account complete again after its file was removed or damaged.
+
+        After some errors it is opened again when *pause* seconds have passed.
+        """
+        account = daemon.parts.account
+        assert account is not None
+        await self.idle()
+        await until(lambda: not len(daemon.parts.records))
+        complete = False
+        while not complete:
+            await self.later(pause)
+            await deferLater(reactor, 0.02)
+            # What is written now may show what has happened to the file.
+            await account.flush()
+            complete = (self.root / FILE).exists() and account.is_complete
+
     def told(self, daemon: Daemon) -> tuple[float | None, float | None]:
         """Return what the metrics say is stored."""
         value = daemon.parts.metrics.registry.get_sample_value
@@ -78,18 +95,7 @@ class Account(AccountTestCase):
             if number % 4 == 0:
                 for name in (FILE, f"{FILE}-wal"):
                     (self.root / name).unlink(missing_ok=True)
-        account = daemon.parts.account
-        assert account is not None
-        await self.idle()
-        await until(lambda: not len(daemon.parts.records))
-        complete = False
-        while not complete:
-            # If it was damaged by that, it is opened again after a pause.
-            await self.later(10)
-            await deferLater(reactor, 0.02)
-            # What is written now may show that the file is gone.
-            await account.flush()
-            complete = (self.root / FILE).exists() and account.is_complete
+        await self.recovered(daemon, 10)
         self.assertEqual(60, self.stored()[0])
         self.assertEqual(self.stored(), self.told(daemon))
 

@@ -52,21 +52,15 @@ class Trouble(AccountTestCase):
 
     makers = Makers(account_limits=AccountLimits(interval=0.01, again=0.05), store_limits=PATIENT)
 
-    async def recovered(self, daemon: Daemon) -> None:
+    async def checked(self, daemon: Daemon) -> None:
         """Wait until the account is right again."""
-        account = daemon.parts.account
-        assert account is not None
-        while not (account.is_complete and (self.root / FILE).exists()):
-            # It may be tried again only after a while.
-            await self.later(60)
-            await deferLater(reactor, 0.02)
-        await self.settled(daemon)
+        await self.recovered(daemon, 60)
         self.assertEqual(self.stored(), self.told(daemon))
 
     async def damaged(self, *damages: Damage, name: str = FILE) -> None:
         """Damage a file again and again, and look at the sums each time."""
         daemon, number = await self.start(), 0
-        await self.recovered(daemon)
+        await self.checked(daemon)
         # More than the first page: until then, all others are in the write-ahead log.
         while (self.root / FILE).stat().st_size <= 4096:
             number += 1
@@ -84,7 +78,7 @@ class Trouble(AccountTestCase):
             # Then everything is compared: some damage is found only when it is read.
             await self.later(86400)
             await deferLater(reactor, 0.05)
-            await self.recovered(daemon)
+            await self.checked(daemon)
         self.assertEqual(3 * number, self.stored()[0])
 
     @running
@@ -107,20 +101,20 @@ class Trouble(AccountTestCase):
         """A file of an older version is replaced at the start."""
         daemon = await self.start()
         await self.pull(1)
-        await self.recovered(daemon)
+        await self.checked(daemon)
         await self.stop()
         with sqlite3.connect(self.root / FILE) as old:
             old.execute("PRAGMA user_version=1")
             old.execute("DROP TABLE blobs")
         old.close()
-        await self.recovered(await self.start())
+        await self.checked(await self.start())
 
     @running
     async def test_two_daemons(self) -> None:
         """A second daemon on the directory serves, without an account, and takes it over later."""
         first = await self.start()
         await self.pull(1)
-        await self.recovered(first)
+        await self.checked(first)
         second = await self.start(admin_socket=False)
         account = second.parts.account
         assert account is not None
@@ -129,4 +123,4 @@ class Trouble(AccountTestCase):
         await self.pull(1)
         self.daemons.remove(first)
         await first.stopService()
-        await self.recovered(second)
+        await self.checked(second)
