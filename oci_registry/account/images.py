@@ -159,8 +159,8 @@ def heads(
 
     *is_forever*: whether the images of a registry are never evicted. This and *is_pinned* are called in
     the account's thread. *host*: only images of this registry, and no loose blobs. *newest*: also the images
-    that are kept for the newest tags. *candidates*: how many of each queue, and
-    how many loose blobs.
+    that are kept for the newest tags. *candidates*: how many of each queue, and how many
+    loose blobs.
     """
 
     def query(books: Books) -> Heads:

@@ -8,9 +8,9 @@ import socket
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from oci_registry.admin.local import (
     NAME,
@@ -51,11 +51,10 @@ class StoreSocket:
         self._path = os.path.join(root, NAME)
         self._factory = factory
         self._endpoint = LocalEndpoint(reactor, self._path)
-        self._clock = clock
         self._run = run
         self._port: LocalPort | None = None
-        self._next: IDelayedCall | None = None
-        self._stopped = False
+        self._checks = LoopingCall(self._check)
+        self._checks.clock = clock
 
     def start(self) -> None:
         """Listen; log a warning if that is not possible."""
@@ -71,47 +70,39 @@ class StoreSocket:
                 return
         else:
             self._serve(opened)
-        self._check_later()
+        self._checks.start(AGAIN, now=False)
 
-    def _serve(self, opened: socket.socket) -> None:
+    def _serve(self, opened: socket.socket) -> LocalPort:
         self._port = self._endpoint.serve(opened, self._factory)
         self._log.debug("the admin API is at {path}", path=self._path)
+        return self._port
 
-    def _check_later(self) -> None:
-        self._next = self._clock.callLater(AGAIN, self._check)
-
-    def _check(self) -> None:
-        self._next = None
-        self._run(self._open_again, self._port).addCallbacks(self._checked, self._failed)
+    async def _check(self) -> None:
+        try:
+            opened = await self._run(self._open_again, self._port)
+        except OSError:
+            # The reason is in the log already, or the directory is unavailable, which is reported elsewhere.
+            return
+        if opened is not None:
+            self._serve_again(opened)
 
     def _open_again(self, port: LocalPort | None) -> socket.socket | None:
         """Return a new socket, if there is none yet or *port* has lost its own. Blocks; raises OSError."""
         return open_socket(self._path) if port is None or port.is_removed() else None
 
-    def _checked(self, opened: socket.socket | None) -> None:
-        if opened is not None:
-            port = self._port
-            self._serve(opened)
-            if port is not None:
-                port.stopListening()
-                self._log.info("listening at {path} again: the socket was removed", path=self._path)
-        if not self._stopped:
-            self._check_later()
-        elif self._port is not None:
-            self._port.stopListening()
-
-    def _failed(self, failure: Failure) -> None:
-        # The reason is in the log already, or the directory is unavailable, which is reported elsewhere.
-        failure.trap(OSError)
-        if not self._stopped:
-            self._check_later()
+    def _serve_again(self, opened: socket.socket) -> None:
+        before, port = self._port, self._serve(opened)
+        if before is not None:
+            before.stopListening()
+            self._log.info("listening at {path} again: the socket was removed", path=self._path)
+        if not self._checks.running:
+            # The daemon was stopped meanwhile.
+            port.stopListening()
 
     async def stop(self) -> None:
         """Stop listening, and remove the socket."""
-        self._stopped = True
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        if self._checks.running:
+            self._checks.stop()
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)

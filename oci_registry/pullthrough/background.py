@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from math import inf
 
 from attrs import frozen
@@ -17,6 +16,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import TooManyRequests
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.streams.tally import Tally
 from oci_registry.upstream.interfaces import Capacity
 from oci_registry.upstream.table import Target
 
@@ -57,9 +57,9 @@ class Background:
         self._blobs = blobs
         self._clock = clock
         # Manifests that upstreams may not have counted yet, by namespace.
-        self._under_way: Counter[str] = Counter()
+        self._under_way: Tally[str] = Tally()
         # Requests that wait for their turn, by namespace.
-        self._waiting: Counter[str] = Counter()
+        self._waiting: Tally[str] = Tally()
 
     async def manifest(
         self, target: Target, reference: Tag | Digest, patience: float = inf
@@ -78,9 +78,7 @@ class Background:
             served = await self._manifests.get(target, reference)
             return served.manifest, served
         finally:
-            self._under_way[namespace] -= 1
-            if not self._under_way[namespace]:
-                del self._under_way[namespace]
+            self._under_way.end(namespace)
 
     async def is_stored(self, namespace: str, digest: Digest) -> bool:
         """Whether a manifest is stored, without counting as a use; true if the store cannot be read."""
@@ -126,9 +124,7 @@ class Background:
             try:
                 await deferLater(self._clock, LOOK)
             finally:
-                self._waiting[namespace] -= 1
-                if not self._waiting[namespace]:
-                    del self._waiting[namespace]
+                self._waiting.end(namespace)
 
     def _too_many_wait(self, namespace: str) -> bool:
         """Whether more wait for an upstream than three times those that may wait besides.

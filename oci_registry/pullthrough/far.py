@@ -5,7 +5,6 @@ Lazy-pulling clients read a table of contents near the end of a layer, and then 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -153,9 +152,8 @@ class FarRanges:
         self._metrics = metrics
         self._limits = limits
         self._fetching = 0
-        # By namespace, while there are any.
+        # By namespace, while some are in use.
         self._permits: dict[str, DeferredSemaphore] = {}
-        self._users: Counter[str] = Counter()
 
     def wants(self, asked: RequestedRange, growing: Progress, hint: int | None) -> bool:
         """Whether a range is a far range.
@@ -181,14 +179,10 @@ class FarRanges:
             return None
         namespace = target.upstream.namespace
         permits = self._permits.setdefault(namespace, DeferredSemaphore(self._limits.at_once))
-        self._users[namespace] += 1
         try:
             await permits.acquire().addTimeout(self._limits.permit_timeout, self._clock)
-        except BaseException as error:
-            self._leave(namespace)
-            if isinstance(error, DeferredTimeout):
-                return None
-            raise
+        except DeferredTimeout:
+            return None
         self._count(1)
         far: FarRange | None = None
         try:
@@ -240,13 +234,10 @@ class FarRanges:
 
     def _over(self, namespace: str) -> None:
         self._count(-1)
-        self._permits[namespace].release()
-        self._leave(namespace)
-
-    def _leave(self, namespace: str) -> None:
-        self._users[namespace] -= 1
-        if not self._users[namespace]:
-            del self._users[namespace], self._permits[namespace]
+        permits = self._permits[namespace]
+        if permits.tokens + 1 == permits.limit and not permits.waiting:
+            del self._permits[namespace]
+        permits.release()
 
     def _count(self, change: int) -> None:
         self._fetching += change

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
@@ -27,6 +27,7 @@ from oci_registry.storage.room import Room, Unlimited
 from oci_registry.streams.parsing import LARGE
 from oci_registry.streams.recent import RecentValues
 from oci_registry.streams.steps import Pause
+from oci_registry.streams.tally import Tally
 from oci_registry.upstream.table import Target
 
 STORED = "stored"
@@ -96,7 +97,7 @@ class Prefetcher:
         # When each manifest was pulled, by its name.
         self._recent: RecentValues[float] = RecentValues(limits.remembered)
         self._queues: dict[str, deque[_Item]] = {}
-        self._running: Counter[str] = Counter()
+        self._running: Tally[str] = Tally()
         self._named = 0
         self._work: set[Deferred[None]] = set()
         self._stopped = False
@@ -181,9 +182,7 @@ class Prefetcher:
         def over(_: object) -> None:
             self._work.discard(work)
             self._named -= named
-            self._running[namespace] -= 1
-            if not self._running[namespace]:
-                del self._running[namespace]
+            self._running.end(namespace)
             self._begin()
 
         work.addBoth(over)

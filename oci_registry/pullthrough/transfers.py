@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TypeVar
 from weakref import WeakSet
@@ -19,6 +18,7 @@ from oci_registry.streams.follower import TransferCrashed, TransferFailed
 from oci_registry.streams.garbage import release_frames
 from oci_registry.streams.growing import GrowingBlob, Unwanted
 from oci_registry.streams.recent import RecentValues
+from oci_registry.streams.tally import Tally
 from oci_registry.upstream.table import Target
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Transfers:
         self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
         # How many of them, by namespace.
-        self._running: Counter[str] = Counter()
+        self._running: Tally[str] = Tally()
         # A number for each, by digest.
         self._commits: RecentValues[int] = RecentValues(_COMMITS)
         self._committed_before = 0
@@ -274,10 +274,7 @@ class Transfers:
             if not transfers:
                 del self._shared[digest]
         self._all.discard(transfer)
-        namespace = transfer.wanted.target.upstream.namespace
-        self._running[namespace] -= 1
-        if not self._running[namespace]:
-            del self._running[namespace]
+        self._running.end(transfer.wanted.target.upstream.namespace)
         self._log.end(transfer)
         self._metrics.transfers.set(len(self._all))
 

@@ -13,8 +13,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from oci_registry.config.files import NoAnswer, in_time
 from oci_registry.config.settings import FilesystemSettings, StorageSettings
@@ -96,38 +96,24 @@ class DaemonLock:
 
     def __init__(self, lock: StoreLock, clock: IReactorTime, run: RunInThread) -> None:
         self._lock = lock
-        self._clock = clock
         self._run = run
-        self._next: IDelayedCall | None = None
-        self._stopped = False
+        self._checks = LoopingCall(self._check)
+        self._checks.clock = clock
 
     def start(self) -> None:
         """Take the lock; `StoreInUse` if a command has it."""
         self._lock.share()
-        self._check_later()
+        self._checks.start(CHECKED, now=False)
 
-    def _check_later(self) -> None:
-        if not self._stopped:
-            self._next = self._clock.callLater(CHECKED, self._check)
-
-    def _check(self) -> None:
-        self._next = None
-        self._run(self._lock.renew).addCallbacks(self._checked, self._failed)
-
-    def _checked(self, _: object = None) -> None:
-        self._check_later()
-
-    def _failed(self, failure: Failure) -> None:
-        # A command has it now, or the directory is unavailable, which is reported where it is used.
-        failure.trap(OSError)
-        self._check_later()
+    async def _check(self) -> None:
+        # Else a command has it now, or the directory is unavailable, which is reported where it is used.
+        with suppress(OSError):
+            await self._run(self._lock.renew)
 
     def stop(self) -> None:
         """Release the lock. By then the thread has ended, unless it hangs in the store."""
-        self._stopped = True
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        if self._checks.running:
+            self._checks.stop()
         self._lock.release()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
+
+from oci_registry.streams.tally import Tally
 
 T = TypeVar("T")
 
@@ -16,7 +18,7 @@ class Turns:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._running: Counter[str] = Counter()
+        self._running: Tally[str] = Tally()
         self._waiting: dict[str, deque[Deferred[None]]] = {}
         self._advancing: set[str] = set()
 
@@ -30,7 +32,7 @@ class Turns:
         return turn.addCallback(lambda _: begin()).addBoth(self._ended, key)
 
     def _ended(self, result: Any, key: str) -> Any:
-        self._running[key] -= 1
+        self._running.end(key)
         # A call that is over at once would begin the next one from within.
         if key not in self._advancing:
             self._advancing.add(key)
@@ -45,5 +47,3 @@ class Turns:
             waiting.popleft().callback(None)
         if not waiting:
             self._waiting.pop(key, None)
-        if not self._running[key]:
-            del self._running[key]

@@ -6,7 +6,6 @@ a checked address. There is no second look-up that could give another result.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -22,10 +21,11 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from oci_registry.streams.tally import Tally
 from oci_registry.upstream.authority import address_of
 from oci_registry.upstream.errors import TooManyLookups
 from oci_registry.upstream.failures import NameCancelled
-from oci_registry.upstream.names import Resolution, ResolvingReactor
+from oci_registry.upstream.names import PassingReceiver, Resolution, ResolvingReactor
 
 MAX_ADDRESSES = 8
 """Addresses of one host that are tried; the owner of its name can give it thousands."""
@@ -76,7 +76,7 @@ class Lookups:
     """
 
     def __init__(self) -> None:
-        self._running: Counter[str] = Counter()
+        self._running: Tally[str] = Tally()
         self._waiting: dict[str, list[Callable[[], object]]] = {}
 
     def is_waiting(self, host: str) -> bool:
@@ -107,11 +107,8 @@ class Lookups:
 
     def done(self, host: str) -> None:
         """End a look-up of a name; after its last one, start those of the next name."""
-        self._running[host] -= 1
-        if self._running[host]:
-            return
-        del self._running[host]
-        if self._waiting:
+        self._running.end(host)
+        if host not in self._running and self._waiting:
             host = next(iter(self._waiting))
             waiting = self._waiting.pop(host)
             self._running[host] = len(waiting)
@@ -119,26 +116,15 @@ class Lookups:
                 look_up()
 
 
-@implementer(IResolutionReceiver)
-class _PublicOnly:
+class _PublicOnly(PassingReceiver):
     """Passes on public addresses only, and only as many as will be tried."""
 
-    def __init__(self, receiver: IResolutionReceiver, done: Callable[[], None]) -> None:
-        self._receiver = receiver
-        self._done = done
-        self._passed = 0
-
-    def resolutionBegan(self, resolution: IHostResolution) -> None:
-        self._receiver.resolutionBegan(resolution)
+    _passed = 0
 
     def addressResolved(self, address: IAddress) -> None:
         if self._passed < MAX_ADDRESSES and is_public(str(getattr(address, "host", ""))):
             self._passed += 1
-            self._receiver.addressResolved(address)
-
-    def resolutionComplete(self) -> None:
-        self._done()
-        self._receiver.resolutionComplete()
+            super().addressResolved(address)
 
 
 @implementer(IResolutionReceiver)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.spec.errors import TooManyRequests
+from oci_registry.streams.tally import Tally
 from oci_registry.upstream.requests import Priority
 
 MAX_WAITING = 4096
@@ -46,7 +47,7 @@ class ConnectionLimiter:
         self._limit = limit
         self._blob_limit = max(1, limit - max(1, limit // 8))
         self._used = dict.fromkeys(Priority, 0)
-        self._used_by: Counter[str] = Counter()
+        self._used_by: Tally[str] = Tally()
         self._queues: dict[Priority, OrderedDict[str, deque[Deferred[Permit]]]] = {
             priority: OrderedDict() for priority in Priority
         }
@@ -100,9 +101,7 @@ class ConnectionLimiter:
 
     def _released(self, priority: Priority, repository: str) -> None:
         self._used[priority] -= 1
-        self._used_by[repository] -= 1
-        if not self._used_by[repository]:
-            del self._used_by[repository]
+        self._used_by.end(repository)
         if self._handing_out:
             # A permit that was just given has been released at once: the loop below goes on.
             return

@@ -29,7 +29,7 @@ from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.authority import address_of
 
 MOST = 1000
-"""Connections that wait for one name; if there are more, the first ones are told that there is no address."""
+"""Connections that wait for one name; if there are more, the first ones get no address."""
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 SocketAddress = tuple[Any, ...]
@@ -56,7 +56,7 @@ class _Waiting:
     types: Sequence[type[IAddress]] | None
     transport: Literal["TCP", "UDP"]
 
-    def tell(self, found: Sequence[SocketAddress]) -> None:
+    def pass_on(self, found: Sequence[SocketAddress]) -> None:
         """Pass the addresses on."""
         for host, _, *rest in found:
             kind = IPv6Address if rest else IPv4Address
@@ -97,12 +97,12 @@ class ThreadedResolver:
         transport: Literal["TCP", "UDP"] = "UDP" if transportSemantics == "UDP" else "TCP"
         one = _Waiting(resolutionReceiver, portNumber, addressTypes, transport)
         if address_of(hostName) is not None and "%" not in hostName:
-            one.tell([(hostName, 0, 0, 0) if ":" in hostName else (hostName, 0)])
+            one.pass_on([(hostName, 0, 0, 0) if ":" in hostName else (hostName, 0)])
         elif hostName in self._waiting:
             waiting = self._waiting[hostName]
             waiting.append(one)
             if len(waiting) > MOST:
-                waiting.popleft().tell(())
+                waiting.popleft().pass_on(())
         else:
             self._waiting[hostName] = deque((one,))
             # If no thread can be started, this fails at once, and the name must not wait for ever.
@@ -122,7 +122,7 @@ class ThreadedResolver:
 
     def _found(self, found: list[SocketAddress], host: str) -> None:
         for one in self._waiting.pop(host):
-            one.tell(found)
+            one.pass_on(found)
 
 
 class ResolvingReactor:
@@ -145,22 +145,22 @@ class NamesReactor(ResolvingReactor):
 
 
 @implementer(IResolutionReceiver)
-@frozen
-class _Ending:
-    """Passes on what it is told, and calls *ended* when these are all addresses."""
+class PassingReceiver:
+    """Passes addresses on to *receiver*, and calls *ended* after the last one."""
 
-    receiver: IResolutionReceiver
-    ended: Callable[[], None]
+    def __init__(self, receiver: IResolutionReceiver, ended: Callable[[], None]) -> None:
+        self._receiver = receiver
+        self._ended = ended
 
     def resolutionBegan(self, resolution: IHostResolution) -> None:
-        self.receiver.resolutionBegan(resolution)
+        self._receiver.resolutionBegan(resolution)
 
     def addressResolved(self, address: IAddress) -> None:
-        self.receiver.addressResolved(address)
+        self._receiver.addressResolved(address)
 
     def resolutionComplete(self) -> None:
-        self.ended()
-        self.receiver.resolutionComplete()
+        self._ended()
+        self._receiver.resolutionComplete()
 
 
 @implementer(IHostnameResolver)
@@ -182,7 +182,7 @@ class _NamedResolver:
     ) -> IHostResolution:
         self.under_way += 1
         return self.resolver.resolveHostName(
-            _Ending(resolutionReceiver, self._ended),
+            PassingReceiver(resolutionReceiver, self._ended),
             self.name,
             portNumber,
             addressTypes,
